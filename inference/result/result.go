@@ -1,0 +1,177 @@
+// Package result holds what an analysis says of one CT series: the types that
+// the pipeline fills, that result.json stores, and that the DICOM documents are
+// written from. It has no behaviour and imports nothing of the pipeline, so a
+// reader of results needs neither ONNX Runtime nor cgo.
+//
+// All coordinates are in the patient's coordinate system of DICOM (LPS,
+// PS3.3 C.7.6.2.1.1), in millimetres. Voxel indices are column, row, slice
+// (x, y, z); slices ascend along the normal of the image plane.
+package result
+
+import "time"
+
+// Schema is the version of result.json that this package writes.
+const Schema = 1
+
+// Outcome says how the analysis of a series ended.
+type Outcome string
+
+// The four outcomes. Only OutcomeNone may ever be read as "no nodules".
+const (
+	OutcomeNodules Outcome = "nodules" // analysed, at least one nodule
+	OutcomeNone    Outcome = "none"    // analysed completely, no nodule
+	OutcomeSkipped Outcome = "skipped" // not analysed by rule; Reason says which
+	OutcomeFailed  Outcome = "failed"  // could not be analysed; Reason says why and what to do
+)
+
+// Result is the analysis of one generation of one series.
+type Result struct {
+	Schema      int                `json:"schema"`
+	Series      Series             `json:"series"`
+	Generation  int                `json:"generation"`
+	Closed      Closed             `json:"closed"`
+	Outcome     Outcome            `json:"outcome"`
+	Reason      string             `json:"reason"`             // a sentence; empty when analysed
+	Warnings    []string           `json:"warnings,omitempty"` // sentences that also stand in the report
+	Algorithm   Algorithm          `json:"algorithm"`
+	TimingsS    map[string]float64 `json:"timings_s"` // seconds per stage; differs from run to run
+	Nodules     []Nodule           `json:"nodules"`   // by malignancy, then volume, both descending
+	Predecessor string             `json:"predecessor_sr_uid,omitempty"`
+
+	Grid   *Grid           `json:"-"` // the CT's own grid; nil unless analysed
+	Slices map[int]*Pixels `json:"-"` // HU of the slices that pictures are drawn from, by slice index
+}
+
+// Series identifies the analysed series.
+type Series struct {
+	StudyInstanceUID    string `json:"study_instance_uid"`
+	SeriesInstanceUID   string `json:"series_instance_uid"`
+	FrameOfReferenceUID string `json:"frame_of_reference_uid"`
+	Instances           int    `json:"instances"`
+}
+
+// Closed says why and when the series counted as complete. The time stands in
+// the documents, so a repeated run writes the same bytes.
+type Closed struct {
+	Reason string    `json:"reason"` // "geometry", "idle", "max age", "offline"
+	Time   time.Time `json:"time"`
+}
+
+// Algorithm names what produced the result.
+type Algorithm struct {
+	Name     string  `json:"name"`
+	Version  string  `json:"version"`
+	Models   []Model `json:"models"`
+	Provider string  `json:"provider"` // "cpu" or "cuda"
+}
+
+// Model is one network file.
+type Model struct {
+	Role    string `json:"role"` // "localize" or "refine"
+	SHA256  string `json:"sha256"`
+	Version string `json:"version"`
+}
+
+// Names of the four characteristics, in the order of the networks' outputs.
+var Characteristics = [...]string{"malignancy", "margin", "texture", "calcification"}
+
+// Characteristic is a calibrated probability and what it is called.
+//
+// The probability is that of: malignant, clear (circumscribed) margin, solid
+// texture, calcification absent.
+type Characteristic struct {
+	Probability float64 `json:"probability"`
+	// Label is "low", "indeterminate" or "high" for malignancy (below 0.35,
+	// between, above 0.65: Ni et al. 2022); "clear" or "unclear" for margin;
+	// "solid" or "subsolid" for texture; "absent" or "present" for calcification.
+	Label     string  `json:"label"`
+	Threshold float64 `json:"threshold"`
+}
+
+// Point is a position in LPS millimetres.
+type Point [3]float64
+
+// Axis is a diameter drawn on the key slice, in LPS millimetres.
+type Axis struct {
+	From Point `json:"from_lps_mm"`
+	To   Point `json:"to_lps_mm"`
+}
+
+// Nodule is one finding.
+type Nodule struct {
+	ID          string   `json:"id"` // "N1", "N2", ...
+	TrackingUID string   `json:"tracking_uid"`
+	CenterLPS   Point    `json:"center_lps_mm"`
+	Slices      []string `json:"slices"` // SOP Instance UIDs that the contour touches, along the normal
+	KeySlice    string   `json:"key_slice"`
+	VolumeMM3   float64  `json:"volume_mm3"`
+	LongAxisMM  float64  `json:"long_axis_mm"`
+	ShortAxisMM float64  `json:"short_axis_mm"`
+	MaxDiam3DMM float64  `json:"max_diameter_3d_mm"`
+	MeanHU      float64  `json:"mean_hu"`
+	SDHU        float64  `json:"sd_hu"`
+	Score       float64  `json:"score"`       // stage 1, 0..1
+	NoduleProb  float64  `json:"nodule_prob"` // stage 2, 0..1
+	Laterality  string   `json:"laterality"`  // "left", "right" or "" when not known
+	LongAxis    Axis     `json:"long_axis"`
+	ShortAxis   Axis     `json:"short_axis"`
+
+	Characteristics map[string]Characteristic `json:"characteristics"`
+
+	Mask Mask `json:"-"`
+}
+
+// Mask is a nodule's contour: voxels of the CT's own grid in a box.
+type Mask struct {
+	X0, Y0, Z0 int    // first voxel of the box in the grid
+	NX, NY, NZ int    // size of the box
+	Bits       []bool // NZ*NY*NX, x fastest
+}
+
+// At reports whether voxel (x, y, z) of the grid belongs to the nodule.
+func (m *Mask) At(x, y, z int) bool {
+	x, y, z = x-m.X0, y-m.Y0, z-m.Z0
+	if x < 0 || y < 0 || z < 0 || x >= m.NX || y >= m.NY || z >= m.NZ {
+		return false
+	}
+	return m.Bits[(z*m.NY+y)*m.NX+x]
+}
+
+// Grid is the CT's own voxel grid and the instances that carry its slices.
+// Strings are those of the CT, byte for byte, so that what is written beside
+// the CT compares equal.
+type Grid struct {
+	Rows, Columns int
+	Instances     []Instance // ascending along the normal
+	Orientation   [6]float64 // Image Orientation (Patient): row, then column cosines
+	PixelSpacing  [2]float64 // mm between rows, mm between columns
+	SliceSpacing  float64    // mm between slice positions
+
+	OrientationString  string // Image Orientation (Patient) as received
+	PixelSpacingString string // Pixel Spacing as received
+	SliceThickness     string // as received, may be empty
+}
+
+// Instance is one slice's source image.
+type Instance struct {
+	SOPClassUID    string
+	SOPInstanceUID string
+	Frame          int // 1-based in an enhanced object, else 0
+	Position       Point
+	PositionString string // Image Position (Patient) as received
+}
+
+// LPS returns the position of voxel (x, y) of slice z; x and y may be fractions.
+func (g *Grid) LPS(x, y float64, z int) Point {
+	p := g.Instances[z].Position
+	for i := range p {
+		p[i] += x*g.PixelSpacing[1]*g.Orientation[i] + y*g.PixelSpacing[0]*g.Orientation[3+i]
+	}
+	return p
+}
+
+// Pixels is one slice in Hounsfield units.
+type Pixels struct {
+	Rows, Columns int
+	HU            []int16 // Rows*Columns, row by row
+}
