@@ -1,0 +1,209 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Check reports every fault that can be seen in the settings alone. What needs
+// the disk, the network or the models is the `check` command's.
+func (c *Config) Check() []Fault {
+	f := &checker{}
+	f.aeTitle("[node] ae_title", c.Node.AETitle)
+	f.address("[node] listen", c.Node.Listen)
+	f.oneOf("[node] accept", c.Node.Accept, "ct", "any")
+	f.between("[node] max_associations", float64(c.Node.MaxAssociations), 1, MaxAssociationsLimit)
+
+	if c.Storage.DataDir == "" {
+		f.fault("[storage] data_dir", "is empty", "name a folder on a disk with room for a week of series")
+	}
+	f.atLeast("[storage] keep", c.Storage.Keep, Duration(time.Hour))
+
+	if c.TLS.Listen != "" {
+		f.address("[tls] listen", c.TLS.Listen)
+		for _, s := range []struct{ key, value string }{{"certificate", c.TLS.Certificate}, {"key", c.TLS.Key}, {"client_ca", c.TLS.ClientCA}} {
+			if s.value == "" {
+				f.fault("[tls] "+s.key, "is empty while [tls] listen is set", "name the PEM file; TLS is mutual")
+			}
+		}
+	}
+
+	f.sources(c)
+	f.destinations(c)
+
+	f.atLeast("[complete] quiet", c.Complete.Quiet, Duration(time.Millisecond))
+	f.atLeast("[complete] idle", c.Complete.Idle, c.Complete.Quiet)
+	f.atLeast("[complete] max_age", c.Complete.MaxAge, c.Complete.Idle)
+
+	f.between("[select] max_spacing_mm", c.Select.MaxSpacingMM, 0.1, 10)
+	f.between("[select] min_slices", float64(c.Select.MinSlices), 4, MaxSlicesLimit)
+	f.between("[select] max_slices", float64(c.Select.MaxSlices), float64(c.Select.MinSlices), MaxSlicesLimit)
+	f.between("[select] max_oblique_deg", c.Select.MaxObliqueDeg, 0, 30)
+	f.oneOf("[select] one_per_study", c.Select.OnePerStudy, "all", "thinnest")
+
+	f.oneOf("[inference] provider", c.Inference.Provider, "auto", "cuda", "cpu")
+	f.between("[inference] threads", float64(c.Inference.Threads), 0, 1024)
+
+	f.oneOf("[output] sr", c.Output.SR, "comprehensive3d", "comprehensive", "enhanced")
+	numbers := []int{c.Output.SeriesNumberSEG, c.Output.SeriesNumberSR, c.Output.SeriesNumberKeyImage}
+	for i, key := range []string{"series_number_seg", "series_number_sr", "series_number_keyimage"} {
+		f.between("[output] "+key, float64(numbers[i]), 0, 99999)
+		if slices.Contains(numbers[:i], numbers[i]) {
+			f.warn("[output] "+key, fmt.Sprintf("%d is used twice", numbers[i]), "viewers sort by series number: give each its own")
+		}
+	}
+
+	f.between("[queue] max_attempts", float64(c.Queue.MaxAttempts), 1, MaxAttemptsLimit)
+	if c.Queue.URL != "" {
+		if u, err := url.Parse(c.Queue.URL); err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
+			f.fault("[queue] url", "is no PostgreSQL address", `write "postgres://user@host/database", or leave it empty for SQLite in data_dir`)
+		} else {
+			f.fault("[queue] url", "this build keeps its queue in SQLite only", "leave it empty")
+		}
+	}
+
+	f.address("[admin] listen", c.Admin.Listen)
+	if host, _, err := net.SplitHostPort(c.Admin.Listen); err == nil && !isLoopback(host) {
+		f.fault("[admin] listen", fmt.Sprintf("%q is reachable from other machines, and the page asks for no password", c.Admin.Listen),
+			`listen on "127.0.0.1:8042" and reach it through a proxy that authenticates`)
+	}
+	f.oneOf("[log] level", c.Log.Level, "debug", "info", "warn", "error")
+	f.oneOf("[log] format", c.Log.Format, "console", "json")
+	return f.faults
+}
+
+type checker struct{ faults []Fault }
+
+func (f *checker) fault(where, problem, remedy string) {
+	f.faults = append(f.faults, Fault{Where: where, Problem: problem, Remedy: remedy})
+}
+
+func (f *checker) warn(where, problem, remedy string) {
+	f.faults = append(f.faults, Fault{Where: where, Problem: problem, Remedy: remedy, Warning: true})
+}
+
+func (f *checker) sources(c *Config) {
+	if len(c.Source) == 0 {
+		f.warn("[[source]]", "there is none, so every sender is refused", `add one per scanner or PACS: ae_title = "CT1", from = ["10.1.0.0/16"]`)
+	}
+	for i, s := range c.Source {
+		where := fmt.Sprintf("[[source]] number %d ", i+1)
+		if s.AETitle == "*" {
+			f.warn(where+"ae_title", `"*" lets every AE title in`, "name the sender's AE title")
+		} else {
+			f.aeTitle(where+"ae_title", s.AETitle)
+		}
+		if len(s.From) == 0 {
+			f.fault(where+"from", "is empty, so no address matches", `list networks, for example from = ["10.1.0.0/16"]`)
+		}
+		for _, n := range s.From {
+			if n == "*" {
+				f.warn(where+"from", `"*" lets every address in`, "list the sender's network")
+			} else if _, err := ParseNetwork(n); err != nil {
+				f.fault(where+"from", fmt.Sprintf("%q is neither a network nor an address", n), `write "10.1.0.0/16" or "10.1.2.3"`)
+			}
+		}
+		if s.TLS && c.TLS.Listen == "" {
+			f.fault(where+"tls", "is true, but the node has no TLS listener", "set [tls] listen, certificate, key and client_ca")
+		}
+	}
+}
+
+// ParseNetwork reads "10.1.0.0/16" or a single address.
+func ParseNetwork(s string) (netip.Prefix, error) {
+	if strings.Contains(s, "/") {
+		p, err := netip.ParsePrefix(s)
+		return p.Masked(), err
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// destinationName bounds what becomes a queue's name, a folder's name and a
+// metric's label.
+var destinationName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
+
+func (f *checker) destinations(c *Config) {
+	if len(c.Destination) == 0 {
+		f.warn("[[destination]]", "there is none, so results stay on disk", `add the PACS: name = "pacs", ae_title = "PACS", address = "10.1.2.3:104"`)
+	}
+	seen := map[string]bool{}
+	for i := range c.Destination {
+		d := &c.Destination[i]
+		where := fmt.Sprintf("[[destination]] number %d ", i+1)
+		if !destinationName.MatchString(d.Name) {
+			f.fault(where+"name", fmt.Sprintf("%q can't be a name", d.Name), "use up to 32 of a-z, 0-9, - and _")
+		}
+		if seen[d.Name] {
+			f.fault(where+"name", fmt.Sprintf("%q is used twice", d.Name), "give each destination its own name")
+		}
+		seen[d.Name] = true
+		f.aeTitle(where+"ae_title", d.AETitle)
+		f.address(where+"address", d.Address)
+		if d.Send == nil {
+			d.Send = slices.Clone(Outputs)
+		}
+		if len(d.Send) == 0 {
+			f.fault(where+"send", "is empty", `list what to send: ["seg", "sr", "keyimage"]`)
+		}
+		for _, s := range d.Send {
+			f.oneOf(where+"send", s, Outputs...)
+		}
+		if d.TLS && (c.TLS.Certificate == "" || c.TLS.Key == "") {
+			f.fault(where+"tls", "is true, but the node has no certificate", "set [tls] certificate and key")
+		}
+		if d.Commit {
+			f.fault(where+"commit", "storage commitment is not in this version", "leave it out")
+		}
+	}
+}
+
+// aeTitle checks PS3.5 6.2's AE: 1 to 16 characters, no backslash or control
+// characters, not only spaces.
+func (f *checker) aeTitle(where, s string) {
+	bad := strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '\\' })
+	if t := strings.TrimSpace(s); t == "" || len(s) > 16 || bad {
+		f.fault(where, fmt.Sprintf("%q is no AE title", s), "use 1 to 16 printable ASCII characters without backslash")
+	}
+}
+
+func (f *checker) address(where, s string) {
+	if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
+		f.fault(where, fmt.Sprintf("%q is no address", s), `write "host:port" or ":port"`)
+	}
+}
+
+func (f *checker) oneOf(where, s string, allowed ...string) {
+	if !slices.Contains(allowed, s) {
+		f.fault(where, fmt.Sprintf("%q is not allowed", s), fmt.Sprintf("use one of %q", allowed))
+	}
+}
+
+func (f *checker) between(where string, v, low, high float64) {
+	if !(v >= low && v <= high) {
+		f.fault(where, fmt.Sprintf("%v is out of range", v), fmt.Sprintf("use %v to %v", low, high))
+	}
+}
+
+func (f *checker) atLeast(where string, d, low Duration) {
+	if d < low {
+		f.fault(where, fmt.Sprintf("%v is too short", d), fmt.Sprintf("use at least %v", low))
+	}
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}

@@ -1,0 +1,161 @@
+// Package config is node.toml: its types, defaults, limits and checks.
+//
+// Every setting can be left out; Default says what then holds. Load reports
+// every fault of a file at once, each with where it is and what to do, so that
+// an administrator mends a file in one go. An unknown key is a fault and names
+// the nearest known one. Durations and sizes are written as words ("5s", "7d",
+// "20 GiB").
+package config
+
+import (
+	"time"
+)
+
+// Config is node.toml.
+type Config struct {
+	Node        Node          `toml:"node"`
+	Storage     Storage       `toml:"storage"`
+	TLS         TLS           `toml:"tls"`
+	Source      []Source      `toml:"source"`
+	Destination []Destination `toml:"destination"`
+	Complete    Complete      `toml:"complete"`
+	Select      Select        `toml:"select"`
+	Inference   Inference     `toml:"inference"`
+	Output      Output        `toml:"output"`
+	Queue       Queue         `toml:"queue"`
+	Admin       Admin         `toml:"admin"`
+	Log         Log           `toml:"log"`
+}
+
+// Node is how peers see this node.
+type Node struct {
+	AETitle         string `toml:"ae_title"`
+	Listen          string `toml:"listen"`
+	Installation    string `toml:"installation"` // enters the UIDs of results; empty: the AE title
+	Accept          string `toml:"accept"`       // "ct" or "any"
+	MaxAssociations int    `toml:"max_associations"`
+}
+
+// Storage is where instances and results live.
+type Storage struct {
+	DataDir            string   `toml:"data_dir"`
+	Keep               Duration `toml:"keep"`
+	StopReceivingBelow Size     `toml:"stop_receiving_below"`
+}
+
+// TLS is the encrypted listener and this node's identity towards
+// destinations with tls = true. Off while Listen is empty.
+type TLS struct {
+	Listen      string `toml:"listen"`
+	Certificate string `toml:"certificate"`
+	Key         string `toml:"key"`
+	ClientCA    string `toml:"client_ca"`
+}
+
+// Source is a peer that may send. Peers that no row names are refused.
+type Source struct {
+	AETitle string   `toml:"ae_title"` // "*": any
+	From    []string `toml:"from"`     // networks in CIDR form or single addresses; "*": any
+	TLS     bool     `toml:"tls"`      // only over TLS
+}
+
+// Destination is a peer that results go to.
+type Destination struct {
+	Name    string   `toml:"name"`
+	AETitle string   `toml:"ae_title"`
+	Address string   `toml:"address"`
+	Send    []string `toml:"send"` // of "seg", "sr", "keyimage"
+	TLS     bool     `toml:"tls"`
+	Commit  bool     `toml:"commit"`
+}
+
+// Complete decides when a series counts as complete.
+type Complete struct {
+	Quiet  Duration `toml:"quiet"`
+	Idle   Duration `toml:"idle"`
+	MaxAge Duration `toml:"max_age"`
+}
+
+// Select decides which series are analysed.
+type Select struct {
+	MaxSpacingMM  float64 `toml:"max_spacing_mm"`
+	MinSlices     int     `toml:"min_slices"`
+	MaxSlices     int     `toml:"max_slices"`
+	MaxObliqueDeg float64 `toml:"max_oblique_deg"`
+	Derived       bool    `toml:"derived"`       // analyse DERIVED axial reconstructions too
+	OnePerStudy   string  `toml:"one_per_study"` // "all" or "thinnest"
+}
+
+// Inference is the pipeline's runtime and models.
+type Inference struct {
+	Provider       string `toml:"provider"` // "auto", "cuda", "cpu"
+	RuntimeLibrary string `toml:"runtime_library"`
+	Localize       string `toml:"localize"`
+	Refine         string `toml:"refine"`
+	Threads        int    `toml:"threads"` // 0: as many as there are cores
+}
+
+// Output is how results are written.
+type Output struct {
+	SeriesNumberSEG      int    `toml:"series_number_seg"`
+	SeriesNumberSR       int    `toml:"series_number_sr"`
+	SeriesNumberKeyImage int    `toml:"series_number_keyimage"`
+	ReportSkipped        bool   `toml:"report_skipped"`
+	ReportFailed         bool   `toml:"report_failed"`
+	SR                   string `toml:"sr"` // "comprehensive3d", "comprehensive", "enhanced"
+}
+
+// Queue is where the work waits.
+type Queue struct {
+	URL         string `toml:"url"` // empty: SQLite in data_dir
+	MaxAttempts int    `toml:"max_attempts"`
+}
+
+// Admin is the address of health, metrics, the page and `pulmonode jobs`.
+type Admin struct {
+	Listen string `toml:"listen"`
+}
+
+// Log is how the log is written.
+type Log struct {
+	Level  string `toml:"level"`
+	Format string `toml:"format"`
+}
+
+// Limits that are not settings, each with its reason.
+const (
+	// MaxAssociationsLimit bounds max_associations: 256 KiB of buffers each is 256 MiB.
+	MaxAssociationsLimit = 1024
+	// MaxSlicesLimit bounds max_slices: 3000 slices of 512x512 are 1.5 GiB of int16.
+	MaxSlicesLimit = 3000
+	// MaxAttemptsLimit bounds max_attempts: with hourly back-off at the end, 100 is four days.
+	MaxAttemptsLimit = 100
+)
+
+// Default is the configuration of an empty file. It receives from nobody and
+// sends to nobody.
+func Default() *Config {
+	return &Config{
+		Node:      Node{AETitle: "PULMONODE", Listen: ":11112", Accept: "ct", MaxAssociations: 64},
+		Storage:   Storage{DataDir: "/var/lib/pulmonode", Keep: Days(7), StopReceivingBelow: 5 * GiB},
+		Complete:  Complete{Quiet: Duration(5 * time.Second), Idle: Duration(time.Minute), MaxAge: Duration(30 * time.Minute)},
+		Select:    Select{MaxSpacingMM: 3, MinSlices: 40, MaxSlices: 3000, MaxObliqueDeg: 10, OnePerStudy: "all"},
+		Inference: Inference{Provider: "auto"},
+		Output:    Output{SeriesNumberSEG: 9001, SeriesNumberSR: 9002, SeriesNumberKeyImage: 9003, ReportFailed: true, SR: "comprehensive3d"},
+		Queue:     Queue{MaxAttempts: 12},
+		Admin:     Admin{Listen: "127.0.0.1:8042"},
+		Log:       Log{Level: "info", Format: "console"},
+	}
+}
+
+// Outputs are the kinds a destination can be sent, the default first to last.
+var Outputs = []string{"seg", "sr", "keyimage"}
+
+// InstallationName is what enters the UIDs of results (Node.Installation, or
+// the AE title when that is empty).
+func (c *Config) InstallationName() string {
+	if c.Node.Installation != "" {
+		return c.Node.Installation
+	}
+	return c.Node.AETitle
+}

@@ -1,0 +1,144 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func shipped(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../node.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// What node.toml shows as the default must be the default.
+func TestShippedFileIsTheDefault(t *testing.T) {
+	got, faults := Parse(shipped(t))
+	if Fatal(faults) {
+		t.Fatalf("the shipped node.toml has faults: %v", faults)
+	}
+	if want := Default(); !reflect.DeepEqual(got, want) {
+		t.Errorf("node.toml shows\n%+v\nthe defaults are\n%+v", got, want)
+	}
+}
+
+// Every setting stands in node.toml, if only as an example.
+func TestShippedFileNamesEverySetting(t *testing.T) {
+	text := shipped(t)
+	examples := regexp.MustCompile(`(?m)^# (\[\[|[a-z_]+ = )`).ReplaceAllString(text, "$1")
+	c, faults := Parse(examples)
+	if Fatal(faults) {
+		t.Fatalf("node.toml with its examples switched on has faults: %v", faults)
+	}
+	if len(c.Source) != 1 || len(c.Destination) != 1 {
+		t.Fatalf("the examples were not read: %+v", c)
+	}
+	for _, key := range Keys() {
+		_, name, _ := strings.Cut(key, ".")
+		if !strings.Contains(examples, "\n"+name+" = ") {
+			t.Errorf("node.toml does not show %s", key)
+		}
+	}
+}
+
+func TestEveryFaultAtOnce(t *testing.T) {
+	_, faults := Parse(`
+[node]
+ae_titel = "X"
+listen = 11112
+[storage]
+keep = "a while"
+stop_receiving_below = "much"
+[inferense]
+provider = "cpu"
+[select]
+max_spacing_mm = 99.0
+[[source]]
+ae_title = "CT1"
+from = ["10.1.0.0/99"]
+[[destination]]
+name = "the pacs"
+ae_title = "A VERY LONG AE TITLE"
+address = "pacs"
+send = ["jpeg"]
+[admin]
+listen = "0.0.0.0:8042"
+`)
+	want := []string{
+		"node.ae_titel: no setting has this name: did you mean node.ae_title?",
+		"[node] listen",
+		"[storage] keep", "[storage] stop_receiving_below",
+		"inferense: no setting has this name: did you mean inference?",
+		"[select] max_spacing_mm: 99 is out of range",
+		`[[source]] number 1 from: "10.1.0.0/99" is neither`,
+		"[[destination]] number 1 name", "[[destination]] number 1 ae_title",
+		"[[destination]] number 1 address", `[[destination]] number 1 send: "jpeg" is not allowed`,
+		"[admin] listen",
+	}
+	var all []string
+	for _, f := range faults {
+		all = append(all, f.String())
+	}
+	text := strings.Join(all, "\n")
+	for _, w := range want {
+		if !strings.Contains(text, w) {
+			t.Errorf("no fault says %q; all of them:\n%s", w, text)
+		}
+	}
+	if len(faults) != len(want) {
+		t.Errorf("%d faults, want %d:\n%s", len(faults), len(want), text)
+	}
+}
+
+func TestBrokenFileNamesTheLine(t *testing.T) {
+	_, faults := Parse("[node]\nae_title = \"X\"\nlisten = :11112\n")
+	if len(faults) != 1 || faults[0].Where != "line 3" {
+		t.Errorf("got %v", faults)
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	_, faults := Load(filepath.Join(t.TempDir(), "none.toml"))
+	if len(faults) != 1 || !strings.Contains(faults[0].Remedy, "--config") {
+		t.Errorf("got %v", faults)
+	}
+}
+
+func TestWords(t *testing.T) {
+	for text, want := range map[string]time.Duration{"5s": 5 * time.Second, "7d": 168 * time.Hour, "1h30m": 90 * time.Minute, "0s": 0} {
+		var d Duration
+		if err := d.UnmarshalText([]byte(text)); err != nil || d.Std() != want {
+			t.Errorf("%q: %v %v", text, d, err)
+		}
+	}
+	for text, want := range map[string]Size{"5 GiB": 5 << 30, "500MB": 5e8, "1.5 KiB": 1536, "42": 42} {
+		var s Size
+		if err := s.UnmarshalText([]byte(text)); err != nil || s != want {
+			t.Errorf("%q: %v %v", text, s, err)
+		}
+	}
+	for _, bad := range []string{"", "x", "-1", "5 parsecs", "99999999999 TiB"} {
+		var d Duration
+		var s Size
+		if d.UnmarshalText([]byte(bad)) == nil || s.UnmarshalText([]byte(bad)) == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("[node]\nlisten = 1\n[[source]]\nfrom = [\"*\"]\n[a.b]\nc = 1")
+	f.Fuzz(func(t *testing.T, text string) {
+		if c, _ := Parse(text); c == nil {
+			t.Fatal("no configuration")
+		}
+	})
+}
