@@ -1,0 +1,71 @@
+# pulmonode. `make help` lists what can be made; `make demo` and `make test` are
+# the two to begin with. Each target installs what it alone needs.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build runtime peers demo test race lint fuzz bench evaluate train clean
+
+GO      ?= go
+PYTHON  ?= python3
+ORT     := 1.24.1
+LIBRARY := bin/libonnxruntime.so.$(ORT)
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+export PULMONODE_RUNTIME_LIBRARY := $(CURDIR)/$(LIBRARY)
+export PULMONODE_PYTHON := $(CURDIR)/.venv-test/bin/python
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/pulmonode
+	@mkdir -p bin
+	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/pulmonode ./cmd/pulmonode
+
+runtime: $(LIBRARY) ## ONNX Runtime's library, into bin/ (pinned version and hash)
+
+$(LIBRARY): inference/onnx/runtime.txt
+	@echo "installing ONNX Runtime $(ORT)"
+	@mkdir -p bin .cache/onnxruntime
+	@$(PYTHON) -m pip download --quiet --no-deps --require-hashes --only-binary=:all: --implementation cp \
+		--python-version 311 --platform manylinux_2_28_$$(uname -m) -d .cache/onnxruntime -r inference/onnx/runtime.txt
+	@$(PYTHON) -c 'import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); open(sys.argv[2], "wb").write(z.read("onnxruntime/capi/" + sys.argv[3]))' \
+		.cache/onnxruntime/*.whl $@.part $(notdir $@)
+	@mv $@.part $@
+
+# The peers that pulmonode is tried against. Tests that need one that can't be
+# installed say so and skip.
+peers: ## DCMTK, Orthanc and dicom3tools from Debian's packages, where apt and the right to use it are at hand
+	@missing=""; \
+	command -v storescp >/dev/null || missing="$$missing dcmtk"; \
+	command -v Orthanc >/dev/null || missing="$$missing orthanc"; \
+	command -v dciodvfy >/dev/null || missing="$$missing dicom3tools"; \
+	if [ -n "$$missing" ]; then \
+		if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+			echo "installing$$missing"; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+		else \
+			echo "not installed:$$missing (to have them: sudo apt-get install$$missing)"; \
+		fi; \
+	fi
+
+.venv-test/done: testdata/oracle/requirements.txt
+	@echo "installing the Python packages that tests compare with"
+	@$(PYTHON) -m venv .venv-test
+	@.venv-test/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+demo: build runtime peers ## a phantom chest CT (or CT=DIR) through the node into a test PACS
+	$(GO) run ./cmd/demo $(if $(CT),--ct "$(CT)")
+
+test: lint build runtime peers .venv-test/done ## everything that a contributor needs to trust a change
+	$(GO) test -timeout 20m ./...
+
+race: build runtime peers .venv-test/done ## the tests under the race detector
+	$(GO) test -race -timeout 30m ./...
+
+lint: ## formatting, vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
+
+clean: ## what was built; downloads and virtual environments too
+	rm -rf bin .cache .venv-test .venv-train bench.json
