@@ -1,0 +1,91 @@
+package onnx_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/pulmonode/pulmonode/inference/onnx"
+	"github.com/pulmonode/pulmonode/inference/onnx/onnxtest"
+)
+
+func TestParseReadsShapesAndMetadata(t *testing.T) {
+	g, err := onnx.Parse(onnxtest.Refiner(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if g.Opset != 17 || len(g.SHA256) != 64 {
+		t.Errorf("opset %d, hash %q", g.Opset, g.SHA256)
+	}
+	if got := g.Inputs[0].String(); got != "slab [?,4,64,64]" {
+		t.Errorf("input %s", got)
+	}
+	if len(g.Outputs) != 3 || g.Outputs[1].String() != "characteristics [?,4]" {
+		t.Errorf("outputs %v", g.Outputs)
+	}
+	m, err := g.Check(onnx.Refine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.SpacingMM != [3]float64{1, 0.6, 0.6} || m.Thresholds["mask"] != 0.5 || m.Calibration["nodule"] != (onnx.Platt{A: 1}) {
+		t.Errorf("metadata %+v", m)
+	}
+}
+
+func TestAModelThatDoesNotFitIsRefusedWithASentence(t *testing.T) {
+	with := func(key, value string) map[string]string { return map[string]string{key: value} }
+	for name, c := range map[string]struct {
+		model []byte
+		role  onnx.Role
+		says  string
+	}{
+		"the other stage's":         {onnxtest.Refiner(nil), onnx.Localize, `no input "cube"`},
+		"of a later contract":       {onnxtest.Localizer(with("contract", "2")), onnx.Localize, `contract "2"`},
+		"without a version":         {onnxtest.Localizer(with("version", "")), onnx.Localize, "pulmonode.version is missing"},
+		"for another window":        {onnxtest.Localizer(with("window_hu", "[-1350,150]")), onnx.Localize, "its window is"},
+		"for other grey levels":     {onnxtest.Localizer(with("levels", "256")), onnx.Localize, "256 grey levels"},
+		"stage 1 at 2 mm":           {onnxtest.Localizer(with("spacing_mm", "[2,2,2]")), onnx.Localize, "stage 1 runs at 1 mm"},
+		"spacing of nothing":        {onnxtest.Refiner(with("spacing_mm", "[1,0,0]")), onnx.Refine, "spacings from 0.2 to 3 mm"},
+		"spacing in words":          {onnxtest.Refiner(with("spacing_mm", "fine")), onnx.Refine, `"fine"`},
+		"without the threshold":     {onnxtest.Localizer(with("thresholds", "{}")), onnx.Localize, `lacks "candidate"`},
+		"threshold out of range":    {onnxtest.Localizer(with("thresholds", `{"candidate":1.5}`)), onnx.Localize, "between 0 and 1"},
+		"without calibration":       {onnxtest.Refiner(with("calibration", "")), onnx.Refine, "pulmonode.calibration is missing"},
+		"calibration upside down":   {onnxtest.Refiner(with("calibration", `{"nodule":[-1,0]}`)), onnx.Refine, "a above 0"},
+		"calibration of one output": {onnxtest.Refiner(with("calibration", `{"nodule":[1,0]}`)), onnx.Refine, `lacks "malignancy"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, err := onnx.Parse(c.model)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.Check(c.role); err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, want a sentence with %q", err, c.says)
+			}
+		})
+	}
+}
+
+func TestATruncatedModelIsAnError(t *testing.T) {
+	whole := onnxtest.Refiner(nil)
+	for n := range whole {
+		g, err := onnx.Parse(whole[:n])
+		if err != nil {
+			continue
+		}
+		if _, err := g.Check(onnx.Refine); err == nil {
+			t.Fatalf("the first %d of %d bytes passed", n, len(whole))
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(onnxtest.Localizer(nil))
+	f.Add(onnxtest.Refiner(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		g, err := onnx.Parse(b)
+		if err != nil {
+			return
+		}
+		g.Check(onnx.Localize)
+		g.Check(onnx.Refine)
+	})
+}
