@@ -1,0 +1,265 @@
+package job
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivertype"
+	"go.uber.org/zap"
+)
+
+// Attempt says which try of a job is running.
+type Attempt struct {
+	Number int // 1 for the first
+	Max    int
+	Errors []string // of the earlier attempts, oldest first
+}
+
+// Last reports whether no further attempt follows a failure of this one.
+func (a Attempt) Last() bool { return a.Number >= a.Max }
+
+// Options make a queue.
+type Options struct {
+	Path         string   // of queue.db
+	Destinations []string // each has its own queue and worker
+	MaxAttempts  int      // 0: 12
+	Backoff      Backoff
+	Poll         time.Duration // how often delayed jobs are looked for; 0: 1 s
+
+	// Analyze and Deliver do the work. nil is done; Wait and Final say more
+	// than other errors. They return soon after ctx ends.
+	Analyze func(ctx context.Context, a Analyze, try Attempt) error
+	Deliver func(ctx context.Context, d Deliver, try Attempt) error
+
+	Log *zap.Logger // nil: none
+}
+
+// Queue holds the work. Its methods may be called from any goroutine.
+type Queue struct {
+	opts     Options
+	db       *sql.DB
+	client   *river.Client[*sql.Tx]
+	stopping atomic.Bool
+	started  atomic.Bool
+	closing  sync.Once
+}
+
+// Open opens the queue's file, which the caller alone must hold (the store's
+// lock), makes it new when it is missing or corrupt, and takes back the jobs
+// that were running when the process before this one ended. Nothing runs
+// before Start.
+func Open(ctx context.Context, o Options) (*Queue, error) {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.MaxAttempts <= 0 {
+		o.MaxAttempts = 12
+	}
+	if o.Poll <= 0 {
+		o.Poll = time.Second
+	}
+	db, err := openDatabase(ctx, o.Path, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	q := &Queue{opts: o, db: db}
+	if err := q.takeBack(ctx); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("taking back the jobs of the process before: %w", err)
+	}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &analyzeWorker{q: q})
+	river.AddWorker(workers, &deliverWorker{q: q})
+	queues := map[string]river.QueueConfig{analyzeQueue: {MaxWorkers: 1}}
+	for _, d := range o.Destinations {
+		queues[deliverQueue(d)] = river.QueueConfig{MaxWorkers: 1}
+	}
+	q.client, err = river.NewClient(riversqlite.New(db), &river.Config{
+		// Failed and cancelled jobs stay until the series goes.
+		CancelledJobRetentionPeriod: -1,
+		DiscardedJobRetentionPeriod: -1,
+		CompletedJobRetentionPeriod: time.Hour,
+		FetchCooldown:               min(50*time.Millisecond, o.Poll),
+		FetchPollInterval:           o.Poll,
+		JobTimeout:                  -1, // the workers have deadlines of their own kinds
+		RescueStuckJobsAfter:        100 * 365 * 24 * time.Hour,
+		Logger:                      slog.New(bridge{o.Log}),
+		MaxAttempts:                 o.MaxAttempts,
+		PollOnly:                    true, // one process: inserts wake the workers directly
+		Queues:                      queues,
+		RetryPolicy:                 policy{o.Backoff},
+		TestOnly:                    true, // no random pause before the maintenance starts: one process, nobody to make room for
+		Workers:                     workers,
+	})
+	if err != nil {
+		db.Close()
+		return nil, fmt.Errorf("starting the queue: %w", err)
+	}
+	return q, nil
+}
+
+// takeBack resets what a process that was killed left running. River's own
+// rescue waits for a new leader and then for an hour; this process alone owns
+// the file, so it knows at once. The attempt stays counted: an analysis that
+// kills the process must come to an end too.
+func (q *Queue) takeBack(ctx context.Context) error {
+	tx, err := q.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	for _, statement := range []string{
+		`UPDATE river_job SET state = 'cancelled', finalized_at = datetime('now', 'subsec')
+			WHERE state = 'running' AND json_extract(metadata, '$.cancel_attempted_at') IS NOT NULL`,
+		`UPDATE river_job SET state = 'available', scheduled_at = datetime('now', 'subsec') WHERE state = 'running'`,
+		`DELETE FROM river_leader`,
+	} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// Start lets the workers work.
+func (q *Queue) Start() error {
+	q.started.Store(true)
+	// Stop ends the client; no context of a caller may cut jobs short of that.
+	if err := q.client.Start(context.Background()); err != nil {
+		return fmt.Errorf("starting the queue's workers: %w", err)
+	}
+	return nil
+}
+
+// Stop ends the workers: no new job begins, those that run are given until ctx
+// ends (nil context: none) and then cancelled, which costs them no attempt.
+// The queue's file is closed.
+func (q *Queue) Stop(ctx context.Context) error {
+	var err error
+	q.closing.Do(func() {
+		q.stopping.Store(true)
+		if q.started.Load() {
+			if err = q.client.Stop(ctx); err != nil {
+				// A worker that ignores its context would keep the process; the
+				// files make another attempt safe.
+				bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+				defer cancel()
+				err = q.client.StopAndCancel(bound)
+			}
+		}
+		err = errors.Join(err, q.db.Close())
+	})
+	return err
+}
+
+// EnqueueAnalyze queues the analysis unless it already is in the queue, failed
+// or cancelled. The job is durable on return.
+func (q *Queue) EnqueueAnalyze(ctx context.Context, a Analyze) error {
+	_, err := q.client.Insert(ctx, a, &river.InsertOpts{Queue: analyzeQueue, UniqueOpts: unique()})
+	if err != nil {
+		return fmt.Errorf("queueing the analysis of series %s: %w", a.Series, err)
+	}
+	return nil
+}
+
+// EnqueueDeliver queues deliveries in one transaction, except those already in
+// the queue, failed or cancelled. A destination that the queue was not opened
+// with is a fault.
+func (q *Queue) EnqueueDeliver(ctx context.Context, ds ...Deliver) error {
+	if len(ds) == 0 {
+		return nil
+	}
+	params := make([]river.InsertManyParams, 0, len(ds))
+	for _, d := range ds {
+		if !slices.Contains(q.opts.Destinations, d.Destination) {
+			return fmt.Errorf("queueing the delivery of series %s: destination %q is not configured", d.Series, d.Destination)
+		}
+		params = append(params, river.InsertManyParams{Args: d, InsertOpts: &river.InsertOpts{Queue: deliverQueue(d.Destination), UniqueOpts: unique()}})
+	}
+	if _, err := q.client.InsertMany(ctx, params); err != nil {
+		return fmt.Errorf("queueing the deliveries of series %s: %w", ds[0].Series, err)
+	}
+	return nil
+}
+
+// Ping fails when the queue's file cannot be read.
+func (q *Queue) Ping(ctx context.Context) error {
+	var n int
+	if err := q.db.QueryRowContext(ctx, "SELECT count(*) FROM river_migration").Scan(&n); err != nil {
+		return fmt.Errorf("reading the queue: %w", err)
+	}
+	return nil
+}
+
+type analyzeWorker struct {
+	river.WorkerDefaults[Analyze]
+	q *Queue
+}
+
+func (w *analyzeWorker) Work(ctx context.Context, j *river.Job[Analyze]) error {
+	return w.q.work(ctx, j.JobRow, func(ctx context.Context, try Attempt) error {
+		return w.q.opts.Analyze(ctx, j.Args, try)
+	})
+}
+
+type deliverWorker struct {
+	river.WorkerDefaults[Deliver]
+	q *Queue
+}
+
+func (w *deliverWorker) Work(ctx context.Context, j *river.Job[Deliver]) error {
+	return w.q.work(ctx, j.JobRow, func(ctx context.Context, try Attempt) error {
+		return w.q.opts.Deliver(ctx, j.Args, try)
+	})
+}
+
+// reasonKey is where a job's row keeps the sentence of Wait.
+const reasonKey = "pulmonode_reason"
+
+// work runs one attempt and translates its outcome into River's.
+func (q *Queue) work(ctx context.Context, row *rivertype.JobRow, do func(context.Context, Attempt) error) error {
+	try := Attempt{Number: row.Attempt, Max: row.MaxAttempts}
+	for _, e := range row.Errors {
+		try.Errors = append(try.Errors, e.Error)
+	}
+	err := q.guarded(ctx, row, try, do)
+	reason := ""
+	var wait *waitError
+	switch {
+	case err == nil:
+	case q.stopping.Load() && ctx.Err() != nil:
+		// Stopping is no failure of the job.
+		err = river.JobSnooze(0)
+	case errors.As(err, &wait):
+		reason = wait.reason
+		err = river.JobSnooze(wait.after)
+	case IsFinal(err):
+		err = river.JobCancel(err)
+	}
+	if merr := river.MetadataSet(ctx, reasonKey, reason); merr != nil {
+		return merr
+	}
+	return err
+}
+
+// guarded turns a panic into an error of the attempt.
+func (q *Queue) guarded(ctx context.Context, row *rivertype.JobRow, try Attempt, do func(context.Context, Attempt) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			q.opts.Log.Error("job_panicked", zap.Int64("job", row.ID), zap.String("kind", row.Kind),
+				zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			err = fmt.Errorf("the work broke off by a fault of the program (%v): send the log to the makers", p)
+		}
+	}()
+	return do(ctx, try)
+}
