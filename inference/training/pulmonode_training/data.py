@@ -1,0 +1,164 @@
+"""Reads the nodules (crops of LIDC-IDRI with every reader's outline) and whole CT series.
+
+Index order is z,y,x throughout; z ascends towards the head, y to the back, x to the patient's
+left, so world coordinates are LPS with the origin at the first voxel.
+"""
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from scipy import ndimage
+
+from .networks import CHARACTERISTICS
+from .preprocess import AIR_HU, isotropic_positions, resample
+
+# Whole scans, and the demonstration, show these patients: no nodule of theirs is trained on.
+HELD_OUT_PATIENTS = ("LIDC-IDRI-0001", "LIDC-IDRI-0002", "LIDC-IDRI-0003")
+# Label 1: malignant, clear margin, solid, calcification absent (the paper's table 3).
+LABEL_CUT = {"malignancy": 4, "margin": 4, "texture": 4, "calcification": 5.5}
+
+
+@dataclass(frozen=True)
+class Nodule:
+    key: str
+    patient: str
+    hu: np.ndarray  # int16 [z,y,x]
+    share: np.ndarray  # float32 [z,y,x], share of the readers who outlined the voxel
+    spacing: tuple[float, float, float]
+    labels: tuple[int, int, int, int]
+    diameter_mm: float
+
+    @property
+    def mask(self) -> np.ndarray:
+        return self.share >= 0.5
+
+
+def read_nodules(folder: Path) -> list[Nodule]:
+    """Reads nodules.npz and index.csv."""
+    with np.load(folder / "nodules.npz") as arrays:
+        hu, readers = arrays["hu"], arrays["readers"]
+    out = []
+    with open(folder / "index.csv", newline="") as f:
+        for row in csv.DictReader(f):
+            shape = tuple(int(row[k]) for k in ("nz", "ny", "nx"))
+            part = slice(int(row["offset"]), int(row["offset"]) + int(np.prod(shape)))
+            bits, count = readers[part].reshape(shape), int(row["readers"])
+            share = np.mean([bits >> r & 1 for r in range(count)], axis=0, dtype=np.float32)
+            crop = hu[part].reshape(shape)
+            ratings = {c: np.mean([int(v) for v in row[c].split(";")]) for c in CHARACTERISTICS}
+            out.append(Nodule(
+                row["key"], row["patient"],
+                # Values below -1024 are the scanner's padding (PS3.3 C.7.5.1.1.2).
+                np.where(crop < -1024, AIR_HU, crop).astype(np.int16), share,
+                tuple(float(row[k]) for k in ("dz", "dy", "dx")),
+                tuple(int(ratings[c] >= LABEL_CUT[c]) for c in CHARACTERISTICS),
+                float(row["diameter_mm"])))
+    return out
+
+
+def folds(nodules: list[Nodule], k: int = 5, seed: int = 0) -> list[list[int]]:
+    """Patient-wise folds of nearly equal nodule counts, as lists of indices."""
+    by_patient: dict[str, list[int]] = {}
+    for i, n in enumerate(nodules):
+        by_patient.setdefault(n.patient, []).append(i)
+    order = sorted(by_patient)
+    np.random.default_rng(seed).shuffle(order)
+    out: list[list[int]] = [[] for _ in range(k)]
+    for p in sorted(order, key=lambda p: -len(by_patient[p])):
+        min(out, key=len).extend(by_patient[p])
+    return out
+
+
+@dataclass(frozen=True)
+class Split:
+    train: list[int]
+    calibrate: list[int]
+    test: list[int]
+
+
+def split(nodules: list[Nodule]) -> Split:
+    """Fold 0 tests, every second patient of fold 1 calibrates, the rest trains; the patients of
+    the whole scans do none of these."""
+    parts = folds(nodules)
+    patients = sorted({nodules[i].patient for i in parts[1]})[::2]
+
+    def keep(indices):
+        return [i for i in indices if nodules[i].patient not in HELD_OUT_PATIENTS]
+
+    calibrate = [i for i in parts[1] if nodules[i].patient in patients]
+    train = [i for part in parts[1:] for i in part if nodules[i].patient not in patients]
+    return Split(keep(train), keep(calibrate), keep(parts[0]))
+
+
+@dataclass(frozen=True)
+class Scan:
+    name: str
+    hu: np.ndarray  # int16 [z,y,x]
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]  # z,y,x of the first voxel, mm
+
+    def to_voxel(self, world: np.ndarray) -> np.ndarray:
+        return (np.asarray(world) - self.origin) / self.spacing
+
+    def to_world(self, voxel: np.ndarray) -> np.ndarray:
+        return np.asarray(voxel) * self.spacing + self.origin
+
+
+def read_scan(folder: Path) -> Scan:
+    """Reads an axial CT series: all *.dcm of the folder."""
+    slices = sorted((pydicom.dcmread(f) for f in Path(folder).glob("*.dcm")),
+                    key=lambda d: float(d.ImagePositionPatient[2]))
+    if len(slices) < 2:
+        raise ValueError(f"{folder}: fewer than two slices; name a folder with one CT series")
+    first = slices[0]
+    if not np.allclose([float(v) for v in first.ImageOrientationPatient], (1, 0, 0, 0, 1, 0), atol=1e-3):
+        raise ValueError(f"{folder}: not axial; training reads axial series only")
+    z = np.array([float(d.ImagePositionPatient[2]) for d in slices])
+    planes = []
+    for d in slices:
+        stored = d.pixel_array.astype(np.int32)
+        hu = stored * float(d.RescaleSlope) + float(d.RescaleIntercept)
+        if "PixelPaddingValue" in d:
+            # An unsigned value representation beside signed pixels: compare modulo 2^16.
+            hu = np.where(stored & 0xFFFF == int(d.PixelPaddingValue) & 0xFFFF, AIR_HU, hu)
+        planes.append(np.clip(np.rint(hu), -32768, 32767).astype(np.int16))
+    dy, dx = (float(v) for v in first.PixelSpacing)
+    x, y, z0 = (float(v) for v in first.ImagePositionPatient)
+    return Scan(Path(folder).name, np.stack(planes), (float(np.median(np.diff(z))), dy, dx), (z0, y, x))
+
+
+def isotropic(scan: Scan) -> np.ndarray:
+    """float32 HU at 1 mm, not yet clipped."""
+    return resample(scan.hu, isotropic_positions(scan.hu.shape, scan.spacing))
+
+
+def lungs(volume: np.ndarray) -> np.ndarray:
+    """Lung mask of a 1 mm volume, closed so that nodules at the wall stay in."""
+    air = ndimage.binary_opening(volume < -400)
+    label, _ = ndimage.label(air)
+    outside = np.unique(np.concatenate([label[:, 0].ravel(), label[:, -1].ravel(),
+                                        label[:, :, 0].ravel(), label[:, :, -1].ravel()]))
+    size = np.bincount(label.ravel())
+    size[outside] = 0
+    size[0] = 0
+    kept = [i for i in np.argsort(-size)[:2] if size[i] > 200_000]
+    if not kept:
+        raise ValueError("no lung found: is this a chest CT in Hounsfield units?")
+    # Closing by 14 mm, at 2 mm: a nodule of 25 mm at the wall is a dent of that depth.
+    lung = np.isin(label, kept)
+    box = np.pad(lung[::2, ::2, ::2], 10)
+    grown = ndimage.distance_transform_edt(~box) <= 7
+    closed = (ndimage.distance_transform_edt(grown) > 7)[10:-10, 10:-10, 10:-10]
+    for axis, n in enumerate(volume.shape):
+        closed = np.repeat(closed, 2, axis).take(range(n), axis)
+    return lung | closed
+
+
+def midline(lung: np.ndarray) -> int:
+    """Column between right (below) and left (from here on) lung."""
+    columns = np.flatnonzero(lung.any((0, 1)))
+    return int(columns[0] + columns[-1]) // 2
