@@ -11,7 +11,7 @@ from .networks import MUNet, difference
 from .preprocess import quantise, scale
 
 TILE, STRIDE, RIM = 64, 48, 8
-MERGE_MM, TOP_VOXELS, SMALLEST = 3, 27, 8
+MERGE_MM, TOP_VOXELS, SMALLEST = 3, 27, 4
 
 
 @dataclass(frozen=True)
