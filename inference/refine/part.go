@@ -108,20 +108,8 @@ func flood(inside, marked []bool, size [3]int, seed int32) []int32 {
 	return voxels
 }
 
-// offCentre reports whether the contour's middle is far from the look's.
-func (p *part) offCentre(l *look) bool {
-	dx := (p.center[0] - (side-1)/2.0) * l.spacing[2]
-	dy := (p.center[1] - (side-1)/2.0) * l.spacing[1]
-	return math.Hypot(dx, dy) > recentreMM
-}
-
-// cutOff reports whether the contour reaches the first or last planes looked at.
-func (p *part) cutOff(l *look) bool {
-	return p.lo[2] < step || p.hi[2] > l.k1-l.k0-step
-}
-
-// zoomed reports whether the contour needs the second scale.
-func (l *look) zoomed(p *part) bool {
+// fills reports whether the contour needs the second scale.
+func (l *look) fills(p *part) bool {
 	for a, s := range [2]float64{l.spacing[2], l.spacing[1]} {
 		if p.lo[a] < edge || p.hi[a] >= side-edge || float64(p.hi[a]-p.lo[a]+1)*s > largeMM {
 			return true

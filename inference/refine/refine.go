@@ -9,10 +9,11 @@
 // taken back to the CT's own grid by interpolating probabilities, and only then
 // cut at the threshold: the largest part near the candidate is the nodule.
 //
-// Logits of the slabs are averaged with the area of the contour in each slab as
-// weight: a slab that shows a sliver of the nodule says little of it, and the
-// maximum would let one chance slab decide. They are calibrated after that, with
-// the model's own coefficients.
+// Characteristics and the judgement come from the first scale, at which the
+// network has seen most nodules. Logits of the slabs are averaged with the area of
+// the contour in each slab as weight: a slab that shows a sliver of the nodule
+// says little of it, and the maximum would let one chance slab decide. They are
+// calibrated after that, with the model's own coefficients.
 //
 // Candidates are looked at together, in an order and in batches that do not
 // depend on the number of workers: the same input gives the same bits.
@@ -65,7 +66,7 @@ type Options struct {
 	Model   *onnx.Metadata // spacing, thresholds, calibration
 	Batch   int            // slabs given to the network at once; 0: 4
 	Workers int            // goroutines that cut planes; 0: one per core
-	Flips   bool           // average four mirrored views of each slab
+	Flips   bool           // average four mirrored views of each slab in all but the first look
 }
 
 // Nodule is a candidate that is one, with its contour.
@@ -83,13 +84,13 @@ const (
 	planes = onnx.Planes
 	step   = 2 // planes from slab to slab
 
-	marginMM   = 5.0  // planes looked at beyond the candidate's extent
-	nearMM     = 4.0  // a contour this near to the centre is the candidate's
-	farMM      = 12.0 // a contour farther away is another structure
-	recentreMM = 3.0  // a contour this far off the centre is looked at again
-	largeMM    = 30.0 // in-plane extent from which the second scale is used
-	edge       = 2    // samples; a contour this near to the rim may go on beyond
-	maxPlanes  = 128  // 128 mm at 1 mm: twice the largest candidate
+	marginMM  = 5.0  // planes looked at beyond the candidate's extent
+	nearMM    = 4.0  // a contour this near to the centre is the candidate's
+	farMM     = 12.0 // a contour farther away is another structure
+	clearly   = 0.5  // of the nodule threshold, below which the first look decides
+	largeMM   = 30.0 // in-plane extent from which the second scale is used
+	edge      = 2    // samples; a contour this near to the rim may go on beyond
+	maxPlanes = 128  // 128 mm at 1 mm: twice the largest candidate
 
 	sameShare = 0.3 // of the smaller mask, from which two contours are one nodule
 	leastMM3  = 8.0 // a sphere of 2.5 mm: smaller ones cannot be measured
@@ -121,67 +122,65 @@ func Find(ctx context.Context, ct *CT, net Network, candidates []Candidate, o Op
 		seen[i] = r.at(c.Center, o.Model.SpacingMM, c.Min[2], c.Max[2])
 		first = append(first, &seen[i])
 	}
-	if err := r.see(ctx, first); err != nil {
+	if err := r.see(ctx, first, false); err != nil {
 		return nil, err
 	}
 
-	// Second look at contours off the centre or cut off above or below.
+	// Second look, from the contour's own centre and over its own extent, at those
+	// that the first did not turn down clearly. It decides.
 	var again []look
 	var of []int
 	for i := range seen {
 		part := seen[i].part()
-		if part == nil || !part.offCentre(&seen[i]) && !part.cutOff(&seen[i]) {
+		if part == nil || r.judge(&seen[i], part).Probability < o.Model.Thresholds["nodule"]*clearly {
 			continue
 		}
 		center, lo, hi := r.extent(&seen[i], part)
-		if seen[i].zoomed(part) {
+		if seen[i].fills(part) {
 			center[0], center[1] = seen[i].center[0], seen[i].center[1] // its visible middle is not its middle
 		}
 		again, of = append(again, r.at(center, o.Model.SpacingMM, lo, hi)), append(of, i)
 	}
-	if err := r.seeAll(ctx, again); err != nil {
+	if err := r.seeAll(ctx, again, o.Flips); err != nil {
 		return nil, err
-	}
-	for k, i := range of {
-		if again[k].part() != nil {
-			seen[i] = again[k]
-		}
 	}
 
 	// Third look, at twice the in-plane spacing, where the contour fills the field.
-	wide := make([]*look, len(seen))
-	again, of = nil, nil
-	for i := range seen {
-		part := seen[i].part()
-		if part == nil || !seen[i].zoomed(part) {
+	wide := make([]*look, len(again))
+	var wider []look
+	var whose []int
+	for i := range again {
+		l := &again[i]
+		part := l.part()
+		if part == nil || !l.fills(part) || r.judge(l, part).Probability < o.Model.Thresholds["nodule"] {
 			continue
 		}
-		center, lo, hi := r.extent(&seen[i], part)
+		center, lo, hi := r.extent(l, part)
 		s := o.Model.SpacingMM
 		s[1], s[2] = 2*s[1], 2*s[2]
-		again, of = append(again, r.at(center, s, lo, hi)), append(of, i)
+		wider, whose = append(wider, r.at(center, s, lo, hi)), append(whose, i)
 	}
-	if err := r.seeAll(ctx, again); err != nil {
+	if err := r.seeAll(ctx, wider, o.Flips); err != nil {
 		return nil, err
 	}
-	for k, i := range of {
-		if again[k].part() != nil {
-			wide[i] = &again[k]
+	for k, i := range whose {
+		if wider[k].part() != nil {
+			wide[i] = &wider[k]
 		}
 	}
 
 	var found []Nodule
-	for i := range seen {
-		part := seen[i].part()
+	for i := range again {
+		drawn := &again[i]
+		part := drawn.part()
 		if part == nil {
 			continue
 		}
-		n := r.judge(&seen[i], part)
+		n := r.judge(drawn, part)
 		if n.Probability < o.Model.Thresholds["nodule"] {
 			continue
 		}
-		n.Score = candidates[i].Score
-		drawn := &seen[i]
+		n.Score = candidates[of[i]].Score
 		if wide[i] != nil {
 			drawn, part = wide[i], wide[i].part()
 		}
@@ -244,22 +243,23 @@ func (r *refiner) at(center, spacing [3]float64, lo, hi float64) look {
 	return l
 }
 
-func (r *refiner) seeAll(ctx context.Context, looks []look) error {
+func (r *refiner) seeAll(ctx context.Context, looks []look, flips bool) error {
 	all := make([]*look, len(looks))
 	for i := range looks {
 		all[i] = &looks[i]
 	}
-	return r.see(ctx, all)
+	return r.see(ctx, all, flips)
 }
 
-// see runs the network over all slabs of the looks. Planes are cut by several
+// see runs the network over all slabs of the looks, each also mirrored along
+// columns, rows and both where flips is set. Planes are cut by several
 // goroutines, a few looks ahead of the network.
-func (r *refiner) see(ctx context.Context, looks []*look) error {
+func (r *refiner) see(ctx context.Context, looks []*look, flips bool) error {
 	if len(looks) == 0 {
 		return nil
 	}
 	views := 1
-	if r.o.Flips {
+	if flips {
 		views = 4
 	}
 	type job struct {
