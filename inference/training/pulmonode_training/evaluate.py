@@ -1,16 +1,18 @@
 """Prints the figures of the model card: stage 2 on nodules never trained on, both stages on scans.
 
     python -m pulmonode_training.evaluate nodules --data DIR --models DIR
-    python -m pulmonode_training.evaluate scans --scans DIR --models DIR
+    python -m pulmonode_training.evaluate implants --data DIR --scans DIR --truth DIR --models DIR
+    python -m pulmonode_training.evaluate scans --scans DIR --truth DIR --models DIR
+    python -m pulmonode_training.evaluate release --models DIR --calibrate FILE --version V --out DIR
 
-`--models` holds localize.pt and refine.pt of training. With `nodules --calibrate FILE`, the Platt
-maps fitted on the calibration patients are written there; `release` writes the ONNX files.
+`--models` holds localize.pt and refine.pt of training. With --calibrate FILE, `nodules` and
+`implants` write the Platt maps they fit there, for `release`, which writes the ONNX files.
 """
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 from tqdm import tqdm
 
+from .composites import Cutout, paste
 from .data import Nodule, Scan, isotropic, lungs, midline, read_nodules, read_scan, split
 from .export import metadata, write_localize, write_refine
 from .networks import CHARACTERISTICS, TASKS, MSUNet, MUNet, difference
@@ -101,6 +104,12 @@ def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     return max(float(fit.coef_[0, 0]), 0.05), float(fit.intercept_[0])
 
 
+def note(path: Path, maps: dict[str, tuple[float, float]]) -> None:
+    """Adds Platt maps to the file that `release` reads."""
+    old = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**old, **maps}))
+
+
 def interval(y: np.ndarray, s: np.ndarray, rounds: int = 500) -> tuple[float, float]:
     """95 % bootstrap interval of the AUC."""
     rng, out = np.random.default_rng(0), []
@@ -142,7 +151,7 @@ def nodules(args: argparse.Namespace) -> None:
         print(f"nodule logit of {name} nodules: percentiles 2, 5, 10, 50 " +
               ", ".join(f"{v:.2f}" for v in np.percentile(z, (2, 5, 10, 50))))
     if args.calibrate:
-        Path(args.calibrate).write_text(json.dumps({**maps, "nodule": [1.0, 0.0]}))
+        note(Path(args.calibrate), maps)
 
 
 def truths(scan: Scan, path: Path) -> list[tuple[np.ndarray, float]]:
@@ -176,6 +185,79 @@ def scans(args: argparse.Namespace) -> None:
                   + ", ".join(f"{sum(not f[2] and f[1] > t for f in part)} false above logit {t}" for t in (-2, -1, 0, 1, 2)))
             for c, z, true in order[:6]:
                 print(f"   score {c.score:.2f} voxels {c.voxels} nodule {z:.2f} at {np.round(c.centre, 1).tolist()}{' TRUE' if true else ''}")
+
+
+def implant(scan: Scan, lung: np.ndarray, keep_off: list[np.ndarray], chosen: list[Nodule],
+            rng: np.random.Generator) -> tuple[Scan, list[tuple[np.ndarray, float]]]:
+    """Blends nodules into the lung, a third of them at its wall and all 28 mm apart, at the
+    scan's own resolution; returns their centres (z,y,x at 1 mm) and diameters."""
+    depth = ndimage.distance_transform_edt(lung[::2, ::2, ::2]) * 2
+    inside, wall = np.argwhere(depth > 0) * 2, np.argwhere((depth > 0) & (depth <= 4)) * 2
+    hu, placed = scan.hu.astype(np.float32), []
+    for n in chosen:
+        cutout = Cutout.of(n, scan.spacing)
+        if cutout is None:
+            continue
+        pool = wall if rng.random() < 1 / 3 else inside
+        for at in pool[rng.integers(0, len(pool), 200)]:
+            if all(np.linalg.norm(at - c) > 28 for c in [*keep_off, *(c for c, _ in placed)]):
+                corner = np.rint(at / scan.spacing - cutout.centre).astype(int)
+                paste(hu, cutout.hu, cutout.weight(rng.uniform(3, 7)), corner)
+                placed.append(((corner + cutout.centre) * scan.spacing, n.diameter_mm))
+                break
+    return replace(scan, hu=np.rint(hu).astype(np.int16)), placed
+
+
+def implants(args: argparse.Namespace) -> None:
+    """Sensitivity on nodules never trained on, in left lungs never trained on."""
+    every = read_nodules(Path(args.data))
+    parts = split(every)
+    localize = load(MUNet(args.localize_width), args.models, "localize")
+    net = load(MSUNet(args.refine_width, tasks=TASKS), args.models, "refine")
+    rng = np.random.default_rng(0)
+    # One lung and its nodules calibrate the nodule output, the other lung and the test fold judge it.
+    fitted: tuple[float, float] = (1.0, 0.0)
+    for name, part in (("LIDC-IDRI-0002", "calibrate"), ("LIDC-IDRI-0001", "test")):
+        scan = read_scan(Path(args.scans) / name)
+        lung = lungs(isotropic(scan))
+        lung[:, :, :midline(lung)] = False
+        own = truths(scan, Path(args.truth) / f"{name}.json")
+        order = [i for i in rng.permutation(getattr(parts, part)) if every[i].diameter_mm >= 4]
+        hits, alarms = [], []
+        for k in range(args.rounds):
+            chosen = [every[i] for i in order[k * 20:(k + 1) * 20]]
+            made, placed = implant(scan, lung, [c for c, _ in own], chosen, rng)
+            volume = isotropic(made)
+            p = probability(localize, volume, ndimage.binary_dilation(lung, iterations=2))
+            found = [(c, refine(net, made.hu, made.spacing, np.array(c.centre) / made.spacing, 4).logits[4])
+                     for c in candidates(p, args.threshold)[:60]]
+            for at, d in placed:
+                near = [(c.score, z) for c, z in found if np.linalg.norm(np.array(c.centre) - at) <= max(5, d / 2)]
+                hits.append((d, max((s for s, _ in near), default=0), max((z for _, z in near), default=-99)))
+            if k == 0:
+                alarms = [(c.score, z) for c, z in found if all(
+                    np.linalg.norm(np.array(c.centre) - at) > max(5, d / 2) for at, d in [*placed, *own])]
+        h, a = np.array(hits), np.array(alarms).reshape(-1, 2)
+        for low, high in ((4, 6), (6, 10), (10, 99), (4, 99)):
+            of = h[(h[:, 0] >= low) & (h[:, 0] < high)]
+            print(f"{name} left, {part} nodules of {low} to {high} mm: {len(of)}, stage 1 finds "
+                  f"{(of[:, 1] > 0).mean():.2f}, above nodule logit -2, -1, 0, 1, 2: "
+                  + ", ".join(f"{(of[:, 2] > t).mean():.2f}" for t in (-2, -1, 0, 1, 2)))
+        print(f"{name} left: {len(a)} false candidates, above nodule logit -2, -1, 0, 1, 2: "
+              + ", ".join(str((a[:, 1] > t).sum()) for t in (-2, -1, 0, 1, 2)))
+        for t in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7):
+            print(f"   stage 1 score above {t}: found {(h[:, 1] > t).mean():.2f}, 6 mm and more "
+                  f"{(h[h[:, 0] >= 6, 1] > t).mean():.2f}, false {(a[:, 0] > t).sum()}")
+        z = np.concatenate([h[h[:, 2] > -99, 2], a[:, 1]])
+        y = np.concatenate([np.ones((h[:, 2] > -99).sum()), np.zeros(len(a))]).astype(int)
+        if 0 < y.sum() < len(y):
+            if part == "calibrate":
+                fitted = platt(z, y)
+            else:
+                print(f"nodule: AUC {roc_auc_score(y, z):.3f}, Brier {brier_score_loss(y, sigmoid(z)):.3f}, "
+                      f"calibrated {brier_score_loss(y, sigmoid(fitted[0] * z + fitted[1])):.3f}")
+    if args.calibrate:
+        note(Path(args.calibrate), {"nodule": fitted})
 
 
 def release(args: argparse.Namespace) -> None:
@@ -213,6 +295,12 @@ def main() -> None:
     two.add_argument("--scans", required=True, help="folder of CT series")
     two.add_argument("--truth", help="folder of NAME.json with the outlined nodules")
     two.set_defaults(run=scans)
+    four = commands.add_parser("implants", parents=[shared], help="sensitivity on test nodules in unseen lungs")
+    four.add_argument("--data", required=True, help="folder with nodules.npz and index.csv")
+    four.add_argument("--scans", required=True, help="folder with LIDC-IDRI-0001 and LIDC-IDRI-0002")
+    four.add_argument("--truth", required=True, help="folder of NAME.json with the outlined nodules")
+    four.add_argument("--rounds", type=int, default=3, help="searches a lung, 20 nodules each")
+    four.set_defaults(run=implants)
     three = commands.add_parser("release", parents=[shared], help="write localize.onnx and refine.onnx")
     three.add_argument("--out", required=True)
     three.add_argument("--version", required=True)
