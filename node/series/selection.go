@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pulmonode/pulmonode/dimse/dataset"
@@ -55,6 +56,7 @@ type Selector struct {
 	instances int
 	frames    int
 	notCT     []string // modality or SOP class of instances that are not CT
+	unread    int      // instances without a header
 	localizer int
 	derived   []string // the image type of derived instances
 	unplaced  int
@@ -85,11 +87,11 @@ var sopClasses = map[string]string{
 var derivedTypes = []string{"MPR", "REFORMATTED", "MIP", "MINIP", "MAX_IP", "MIN_IP", "CPR", "PROJECTION IMAGE", "VRT", "3D",
 	"CSA MPR", "CSA MIP", "CSA 3D", "SCREEN SAVE", "CURVED_MPR", "MAXIMUM", "MINIMUM", "VOLUME_RENDER"}
 
-// Add takes the header of one instance.
+// Add takes the header of one instance, nil for one that cannot be read.
 func (s *Selector) Add(h *dataset.Dataset) {
 	s.instances++
 	if h == nil {
-		s.unplaced++
+		s.unread++
 		return
 	}
 	_, known := sopClasses[h.Text(dataset.SOPClassUID)]
@@ -166,6 +168,8 @@ func (s *Selector) reason(median float64, odd int, even bool) string {
 	switch {
 	case s.instances == 0:
 		return "the series has no image"
+	case s.unread > 0:
+		return fmt.Sprintf("%d of %d files cannot be read as DICOM: send the series again", s.unread, s.instances)
 	case len(s.notCT) > 0:
 		return fmt.Sprintf("the series holds objects that are not CT images (%s): only CT is analysed", strings.Join(s.notCT, ", "))
 	case s.localizer == s.frames:
@@ -173,7 +177,7 @@ func (s *Selector) reason(median float64, odd int, even bool) string {
 	case s.localizer > 0:
 		return fmt.Sprintf("%d of %d images are localizers (scouts): send the axial stack as a series of its own", s.localizer, s.frames)
 	case s.unplaced > 0:
-		return fmt.Sprintf("%d of %d images do not say where they lie (Image Position and Orientation (Patient)): ask for the series as the scanner made it", s.unplaced, max(s.frames, s.instances))
+		return fmt.Sprintf("%d of %d images do not say where they lie (Image Position and Orientation (Patient)): ask for the series as the scanner made it", s.unplaced, s.frames)
 	case len(s.refs) > 1:
 		return fmt.Sprintf("the slices lie in %d Frames of Reference, so their places cannot be compared: ask for each scan as a series of its own", len(s.refs))
 	case s.other > 0:
@@ -196,20 +200,25 @@ func (s *Selector) reason(median float64, odd int, even bool) string {
 	case s.resized != "":
 		return fmt.Sprintf("the series mixes %s: ask for each reconstruction as a series of its own", s.resized)
 	case len(s.positions) > 1 && median > set.MaxSpacingMM+0.005:
-		return fmt.Sprintf("slices are %.1f mm apart; at most %.1f mm are analysed: ask for the thin reconstruction", median, set.MaxSpacingMM)
+		return fmt.Sprintf("slices are %s mm apart; at most %s mm are analysed: ask for the thin reconstruction", mm(median), mm(set.MaxSpacingMM))
 	case odd >= 0 && (median < duplicateWithin || s.positions[odd+1]-s.positions[odd] < duplicateWithin):
-		return fmt.Sprintf("%d slices lie at a position that another one has (first at %.1f mm): ask for each reconstruction or phase as a series of its own", duplicates(s.positions), s.positions[odd])
+		return fmt.Sprintf("%d slices lie at a position that another one has (first at %s mm): ask for each reconstruction or phase as a series of its own", duplicates(s.positions), mm(s.positions[odd]))
 	case odd >= 0 && s.positions[odd+1]-s.positions[odd] > 1.5*median:
 		at, gap := s.positions[odd], s.positions[odd+1]-s.positions[odd]
-		return fmt.Sprintf("slices are missing: %.1f mm lie between the slices at %.1f mm and %.1f mm, %.1f mm elsewhere: send the series again, completely", gap, at, s.positions[odd+1], median)
+		return fmt.Sprintf("slices are missing: %s mm lie between the slices at %s mm and %s mm, %s mm elsewhere: send the series again, completely", mm(gap), mm(at), mm(s.positions[odd+1]), mm(median))
 	case s.frames < set.MinSlices:
 		return fmt.Sprintf("the series has %d slices; at least %d are analysed: ask for the whole chest", s.frames, set.MinSlices)
 	case s.frames > set.MaxSlices:
 		return fmt.Sprintf("the series has %d slices; at most %d are analysed: ask for a reconstruction with fewer", s.frames, set.MaxSlices)
 	case !even:
-		return fmt.Sprintf("the slices are unevenly spaced (%.2f mm after the slice at %.1f mm, %.2f mm elsewhere): ask for a reconstruction with one spacing", s.positions[odd+1]-s.positions[odd], s.positions[odd], median)
+		return fmt.Sprintf("the slices are unevenly spaced (%s mm after the slice at %s mm, %s mm elsewhere): ask for a reconstruction with one spacing", mm(s.positions[odd+1]-s.positions[odd]), mm(s.positions[odd]), mm(median))
 	}
 	return ""
+}
+
+// mm writes a length to the hundredth, 5.0 with one digit.
+func mm(x float64) string {
+	return strings.TrimSuffix(strconv.FormatFloat(x+0, 'f', 2, 64), "0")
 }
 
 func duplicates(sorted []float64) int {
@@ -289,8 +298,8 @@ func Thinnest(candidates []Candidate) (skipped map[store.Key]string) {
 		if !c.OK || c.Key == best.Key {
 			continue
 		}
-		skipped[c.Key] = fmt.Sprintf("another series of the study is analysed in its place (%s: slices %.2f mm apart, %d of them; here %.2f mm, %d) because [select] one_per_study is \"thinnest\"",
-			best.Series, best.SpacingMM, best.Slices, c.SpacingMM, c.Slices)
+		skipped[c.Key] = fmt.Sprintf("another series of the study is analysed in its place (%s: %d slices %s mm apart; here %d, %s mm) because [select] one_per_study is \"thinnest\"",
+			best.Series, best.Slices, mm(best.SpacingMM), c.Slices, mm(c.SpacingMM))
 	}
 	return skipped
 }

@@ -189,7 +189,15 @@ func (s *Store) makeFolder(folder string) error {
 			return err
 		}
 	}
-	if err := s.fs.mkdir(folder); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := s.fs.mkdir(folder)
+	if errors.Is(err, fs.ErrNotExist) && folder != s.seriesRoot() { // somebody removed the parent by hand
+		s.forgetFolders(parent)
+		if err := s.makeFolder(parent); err != nil {
+			return err
+		}
+		err = s.fs.mkdir(folder)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	if err := s.syncs.sync(parent); err != nil {
