@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -130,7 +129,7 @@ func (q *Queue) Retry(ctx context.Context, j Job) error {
 	}
 	args, queue := river.JobArgs(Analyze{j.Study, j.Series, j.Generation}), analyzeQueue
 	if j.Kind == (Deliver{}).Kind() {
-		if !slices.Contains(q.opts.Destinations, j.Destination) {
+		if !q.configured(j.Destination) {
 			return fmt.Errorf("retrying the delivery of series %s: destination %q is not configured any more", j.Series, j.Destination)
 		}
 		args, queue = Deliver{j.Study, j.Series, j.Generation, j.Destination}, deliverQueue(j.Destination)
@@ -160,6 +159,15 @@ func (q *Queue) jobError(doing string, j Job, err error) error {
 	return fmt.Errorf("%s job %d: %w", doing, j.ID, err)
 }
 
+// Remove takes a job out of the queue unless it runs: then it is left to end.
+func (q *Queue) Remove(ctx context.Context, j Job) error {
+	_, err := q.client.JobDelete(ctx, j.ID)
+	if err != nil && !errors.Is(err, rivertype.ErrNotFound) && !errors.Is(err, rivertype.ErrJobRunning) {
+		return q.jobError("removing", j, err)
+	}
+	return nil
+}
+
 // Forget removes the jobs of a series that leaves the node. A job that runs
 // is told to stop and found again at the next call.
 func (q *Queue) Forget(ctx context.Context, study, series string) error {
@@ -187,7 +195,7 @@ func (q *Queue) ForgetDestinations(ctx context.Context) (int, error) {
 	}
 	n := 0
 	for _, j := range jobs {
-		if j.Kind != (Deliver{}).Kind() || slices.Contains(q.opts.Destinations, j.Destination) {
+		if j.Kind != (Deliver{}).Kind() || q.configured(j.Destination) {
 			continue
 		}
 		if _, err := q.client.JobDelete(ctx, j.ID); err != nil && !errors.Is(err, rivertype.ErrNotFound) {
@@ -201,13 +209,21 @@ func (q *Queue) ForgetDestinations(ctx context.Context) (int, error) {
 // Wake lets the deliveries that wait for a destination run now; called when a
 // delivery to it succeeded, so that a peer which came back is served at once.
 func (q *Queue) Wake(ctx context.Context, destination string) error {
+	return q.wake(ctx, deliverQueue(destination))
+}
+
+func (q *Queue) wake(ctx context.Context, queue string) error {
 	_, err := q.db.ExecContext(ctx, `UPDATE river_job SET state = 'available', scheduled_at = datetime('now', 'subsec')
-		WHERE queue = ? AND state IN ('retryable', 'scheduled', 'available') AND scheduled_at > datetime('now', 'subsec')`, deliverQueue(destination))
+		WHERE queue = ? AND state IN ('retryable', 'scheduled', 'available') AND scheduled_at > datetime('now', 'subsec')`, queue)
 	if err != nil {
-		return fmt.Errorf("waking the deliveries to %s: %w", destination, err)
+		return fmt.Errorf("waking the jobs of %s: %w", queue, err)
 	}
 	return nil
 }
+
+// WakeAnalyses lets the analyses that wait run now; called when what they
+// waited for is there.
+func (q *Queue) WakeAnalyses(ctx context.Context) error { return q.wake(ctx, analyzeQueue) }
 
 // Counts is how many jobs of a kind are in each state.
 func (q *Queue) Counts(ctx context.Context) (map[string]map[State]int, error) {

@@ -30,9 +30,9 @@ func (a Attempt) Last() bool { return a.Number >= a.Max }
 
 // Options make a queue.
 type Options struct {
-	Path         string   // of queue.db
-	Destinations []string // each has its own queue and worker
-	MaxAttempts  int      // 0: 12
+	Path         string        // of queue.db
+	Destinations []Destination // each has its own queue and worker
+	MaxAttempts  int           // 0: 12
 	Backoff      Backoff
 	Poll         time.Duration // how often delayed jobs are looked for; 0: 1 s
 
@@ -82,7 +82,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	river.AddWorker(workers, &deliverWorker{q: q})
 	queues := map[string]river.QueueConfig{analyzeQueue: {MaxWorkers: 1}}
 	for _, d := range o.Destinations {
-		queues[deliverQueue(d)] = river.QueueConfig{MaxWorkers: 1}
+		queues[deliverQueue(d.Name)] = river.QueueConfig{MaxWorkers: 1}
 	}
 	q.client, err = river.NewClient(riversqlite.New(db), &river.Config{
 		// Failed and cancelled jobs stay until the series goes.
@@ -181,7 +181,7 @@ func (q *Queue) EnqueueDeliver(ctx context.Context, ds ...Deliver) error {
 	}
 	params := make([]river.InsertManyParams, 0, len(ds))
 	for _, d := range ds {
-		if !slices.Contains(q.opts.Destinations, d.Destination) {
+		if !q.configured(d.Destination) {
 			return fmt.Errorf("queueing the delivery of series %s: destination %q is not configured", d.Series, d.Destination)
 		}
 		params = append(params, river.InsertManyParams{Args: d, InsertOpts: &river.InsertOpts{Queue: deliverQueue(d.Destination), UniqueOpts: unique()}})
@@ -190,6 +190,11 @@ func (q *Queue) EnqueueDeliver(ctx context.Context, ds ...Deliver) error {
 		return fmt.Errorf("queueing the deliveries of series %s: %w", ds[0].Series, err)
 	}
 	return nil
+}
+
+// configured reports whether the queue has a worker for the destination.
+func (q *Queue) configured(destination string) bool {
+	return slices.ContainsFunc(q.opts.Destinations, func(d Destination) bool { return d.Name == destination })
 }
 
 // Ping fails when the queue's file cannot be read.

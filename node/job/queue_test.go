@@ -34,7 +34,7 @@ func open(t *testing.T, path string, w *world, change func(*Options)) *Queue {
 		w.ran = make(chan string, 1000)
 	}
 	o := Options{
-		Path: path, Destinations: []string{"pacs", "ris", "Odd Name"}, MaxAttempts: 3,
+		Path: path, Destinations: []Destination{{"pacs", []string{"sr", "seg"}}, {"ris", []string{"sr"}}, {"Odd Name", nil}}, MaxAttempts: 3,
 		Backoff: Backoff{Base: time.Millisecond, Cap: 2 * time.Millisecond}, Poll: 10 * time.Millisecond,
 		Log: zaptest.NewLogger(t),
 		Analyze: func(ctx context.Context, a Analyze, try Attempt) error {
@@ -394,7 +394,7 @@ func TestForget(t *testing.T) {
 	must(t, q.Forget(t.Context(), study, "1.9"))
 	stop(t, q)
 
-	q = open(t, path, w, func(o *Options) { o.Destinations = []string{"ris"} })
+	q = open(t, path, w, func(o *Options) { o.Destinations = []Destination{{"ris", nil}} })
 	n, err := q.ForgetDestinations(t.Context())
 	must(t, err)
 	jobs, err := q.Jobs(t.Context(), "", "")

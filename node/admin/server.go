@@ -1,0 +1,425 @@
+package admin
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+
+	"github.com/pulmonode/pulmonode/inference/result"
+	"github.com/pulmonode/pulmonode/node/job"
+	"github.com/pulmonode/pulmonode/node/store"
+)
+
+// ErrNothing says that a series has nothing to retry or to cancel.
+var ErrNothing = errors.New("nothing to do")
+
+// Options are what the node shows. Store, Queue and Metrics are needed.
+type Options struct {
+	Store        *store.Store
+	Queue        *job.Queue
+	Destinations []job.Destination
+	Metrics      *Metrics
+	Version      string
+
+	// Ready lists the parts of the node and whether they are ready.
+	Ready func(context.Context) []Check
+	// Progress tells how far the analysis of a series is, nil when none runs.
+	Progress func(store.Key) *Progress
+	// Retry and Cancel do what a person asked for and say what was done; with a
+	// destination, only to the deliveries to it. The error is ErrNothing when
+	// there was nothing to do, store.ErrNotExist when the series is not there.
+	Retry, Cancel func(ctx context.Context, k store.Key, destination string) (string, error)
+
+	Log *zap.Logger // nil: none
+}
+
+// Server answers over HTTP. It is an http.Handler.
+type Server struct {
+	opts  Options
+	views views
+	http  http.Handler
+}
+
+// Limits of a list.
+const (
+	defaultLimit = 500
+	maxLimit     = 10000
+)
+
+// New makes the server.
+func New(o Options) *Server {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Ready == nil {
+		o.Ready = func(context.Context) []Check { return nil }
+	}
+	if o.Progress == nil {
+		o.Progress = func(store.Key) *Progress { return nil }
+	}
+	s := &Server{opts: o, views: views{store: o.Store}}
+	o.Metrics.registry.MustRegister(live{o.Queue, o.Store.Free, o.Ready})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	mux.HandleFunc("GET /api/v1/series", s.list)
+	mux.HandleFunc("GET /api/v1/series/{study}/{series}", s.detail)
+	mux.HandleFunc("POST /api/v1/series/{study}/{series}/retry", s.change(o.Retry))
+	mux.HandleFunc("POST /api/v1/series/{study}/{series}/cancel", s.change(o.Cancel))
+	mux.HandleFunc("GET /{$}", s.page)
+	mux.HandleFunc("GET /series/{study}/{series}", s.seriesPage)
+	mux.HandleFunc("GET /series/{study}/{series}/{generation}/{file}", s.picture)
+	mux.HandleFunc("POST /series/{study}/{series}/retry", s.pageChange(o.Retry))
+	mux.HandleFunc("POST /series/{study}/{series}/cancel", s.pageChange(o.Cancel))
+	s.http = guard(http.NewCrossOriginProtection().Handler(mux))
+	return s
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.http.ServeHTTP(w, r) }
+
+// Serve answers on l until ctx ends, then finishes the requests that run.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          zap.NewStdLog(zap.NewNop()),
+	}
+	stopped := make(chan error, 1)
+	end := context.AfterFunc(ctx, func() {
+		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		err := server.Shutdown(bound)
+		if err != nil {
+			err = server.Close()
+		}
+		stopped <- err
+	})
+	err := server.Serve(l)
+	if end() {
+		return fmt.Errorf("the admin listener %s ended: %w", l.Addr(), err)
+	}
+	return <-stopped
+}
+
+// guard sets the headers that keep other sites out.
+func guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && loopback(local.String()) && !names(r.Host) {
+			http.Error(w, "ask by the name localhost or the address: another name could be a web page's", http.StatusForbidden)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+		next.ServeHTTP(w, r)
+	})
+}
+
+func loopback(address string) bool {
+	a, err := netip.ParseAddrPort(address)
+	return err == nil && a.Addr().Unmap().IsLoopback()
+}
+
+// names reports whether a Host header names this machine and nothing else.
+func names(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Unmap().IsLoopback()
+}
+
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	a := Readiness{Ready: true, Checks: s.opts.Ready(r.Context())}
+	for _, c := range a.Checks {
+		a.Ready = a.Ready && c.OK
+	}
+	status := http.StatusOK
+	if !a.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	reply(w, status, a)
+}
+
+func (s *Server) list(w http.ResponseWriter, r *http.Request) {
+	list, err := s.List(r.Context(), Filter{State(r.FormValue("state")), r.FormValue("series"), r.FormValue("limit")})
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	reply(w, http.StatusOK, list)
+}
+
+// errRequest is a fault of the request.
+type errRequest string
+
+func (e errRequest) Error() string { return string(e) }
+
+// Filter narrows a list; empty fields do not.
+type Filter struct {
+	State  State
+	Series string // what the Series Instance UID begins with
+	Limit  string // a number; 500 when empty
+}
+
+// List returns the series that pass the filter, the latest change first.
+func (s *Server) List(ctx context.Context, f Filter) (*List, error) {
+	n, state := defaultLimit, f.State
+	if f.Limit != "" {
+		var err error
+		if n, err = strconv.Atoi(f.Limit); err != nil || n < 1 || n > maxLimit {
+			return nil, errRequest(fmt.Sprintf("limit is a number from 1 to %d", maxLimit))
+		}
+	}
+	if state != "" && !slices.Contains(States, state) {
+		return nil, errRequest(fmt.Sprintf("no state is called %q: the states are %v", state, States))
+	}
+	keys, err := s.opts.Store.Series()
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := s.opts.Queue.Jobs(ctx, "", "")
+	if err != nil {
+		return nil, err
+	}
+	byKey := map[store.Key][]job.Job{}
+	for _, j := range jobs {
+		k := store.Key{Study: j.Study, Series: j.Series}
+		byKey[k] = append(byKey[k], j)
+	}
+	list := &List{Series: []Series{}}
+	for _, k := range keys {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if !strings.HasPrefix(k.Series, f.Series) {
+			continue
+		}
+		v, err := s.views.get(k)
+		if errors.Is(err, store.ErrNotExist) {
+			continue // removed since the listing
+		}
+		if err != nil {
+			return nil, err
+		}
+		d := derive(k, v, byKey[k], s.opts.Destinations, s.opts.Progress(k))
+		if state == "" || d.State == state {
+			list.Series = append(list.Series, d.Series)
+		}
+	}
+	slices.SortStableFunc(list.Series, func(a, b Series) int { return b.Changed.Compare(a.Changed) })
+	list.Total = len(list.Series)
+	list.Series = list.Series[:min(n, list.Total)]
+	return list, nil
+}
+
+// Detail returns everything about a series; the error is store.ErrNotExist
+// when it is not there.
+func (s *Server) Detail(ctx context.Context, k store.Key) (*Detail, error) {
+	if err := k.Valid(); err != nil {
+		return nil, errRequest(err.Error())
+	}
+	// The queue first: what ends between the two looks is then in the files.
+	jobs, err := s.opts.Queue.Jobs(ctx, k.Study, k.Series)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.views.get(k)
+	if err != nil {
+		return nil, err
+	}
+	d := derive(k, v, jobs, s.opts.Destinations, s.opts.Progress(k))
+	return &d, nil
+}
+
+// Settled reports whether nothing more is to be done for a series, and whether
+// its results are at a destination.
+func (s *Server) Settled(ctx context.Context, k store.Key) (settled, delivered bool) {
+	d, err := s.Detail(ctx, k)
+	if err != nil || slices.ContainsFunc(d.Deliveries, func(one Delivery) bool { return one.State != "delivered" && one.State != "unconfigured" }) {
+		return false, false
+	}
+	return d.State == Delivered || d.State == Skipped, d.State == Delivered && len(d.Deliveries) > 0
+}
+
+func (s *Server) detail(w http.ResponseWriter, r *http.Request) {
+	d, err := s.Detail(r.Context(), key(r))
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	reply(w, http.StatusOK, d)
+}
+
+func key(r *http.Request) store.Key {
+	return store.Key{Study: r.PathValue("study"), Series: r.PathValue("series")}
+}
+
+func (s *Server) change(do func(context.Context, store.Key, string) (string, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		k := key(r)
+		if err := k.Valid(); err != nil {
+			s.fail(w, errRequest(err.Error()))
+			return
+		}
+		done, err := do(r.Context(), k, r.FormValue("destination"))
+		if err != nil {
+			s.fail(w, err)
+			return
+		}
+		reply(w, http.StatusOK, Answer{Done: done})
+	}
+}
+
+// statusOf is the HTTP status for an error.
+func statusOf(err error) int {
+	switch {
+	case errors.As(err, new(errRequest)):
+		return http.StatusBadRequest
+	case errors.Is(err, store.ErrNotExist):
+		return http.StatusNotFound
+	case errors.Is(err, ErrNothing):
+		return http.StatusConflict
+	}
+	return http.StatusInternalServerError
+}
+
+func (s *Server) fail(w http.ResponseWriter, err error) {
+	status := statusOf(err)
+	if status == http.StatusInternalServerError {
+		s.opts.Log.Warn("admin_failed", zap.Error(err))
+	}
+	reply(w, status, Answer{Error: err.Error()})
+}
+
+func reply(w http.ResponseWriter, status int, body any) {
+	b, err := json.MarshalIndent(body, "", "\t")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(append(b, '\n'))
+}
+
+//go:embed page.html
+var pageText string
+
+var pages = template.Must(template.New("page").Funcs(template.FuncMap{
+	"when": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
+	"retriable": func(d *Detail) bool {
+		return d.State == Failed || d.State == Skipped || d.State == Waiting || slices.ContainsFunc(d.Deliveries, func(one Delivery) bool {
+			return one.State == "failed" || one.State == "cancelled" || one.State == "waiting"
+		})
+	},
+	"cancellable": func(d *Detail) bool {
+		return d.State == Waiting || d.State == Analysing || d.State == Delivering
+	},
+	"picture": func(name string) bool { return strings.HasSuffix(name, ".png") },
+	"answered": func(o result.Outcome) bool {
+		return o == result.OutcomeNodules || o == result.OutcomeNone
+	},
+}).Parse(pageText))
+
+func (s *Server) page(w http.ResponseWriter, r *http.Request) {
+	state := State(r.FormValue("state"))
+	list, err := s.List(r.Context(), Filter{state, r.FormValue("series"), r.FormValue("limit")})
+	if err != nil {
+		http.Error(w, err.Error(), statusOf(err))
+		return
+	}
+	s.render(w, "list", map[string]any{"List": list, "States": States, "State": state, "Checks": s.opts.Ready(r.Context()), "Version": s.opts.Version})
+}
+
+func (s *Server) seriesPage(w http.ResponseWriter, r *http.Request) {
+	d, err := s.Detail(r.Context(), key(r))
+	if err != nil {
+		http.Error(w, err.Error(), statusOf(err))
+		return
+	}
+	s.render(w, "series", map[string]any{"D": d, "Version": s.opts.Version})
+}
+
+func (s *Server) render(w http.ResponseWriter, name string, data any) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if err := pages.ExecuteTemplate(w, name, data); err != nil {
+		s.opts.Log.Warn("admin_failed", zap.Error(err))
+	}
+}
+
+func (s *Server) pageChange(do func(context.Context, store.Key, string) (string, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		k := key(r)
+		if err := k.Valid(); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if _, err := do(r.Context(), k, r.FormValue("destination")); err != nil && !errors.Is(err, ErrNothing) {
+			http.Error(w, err.Error(), statusOf(err))
+			return
+		}
+		http.Redirect(w, r, "/series/"+k.Study+"/"+k.Series, http.StatusSeeOther)
+	}
+}
+
+// picture serves a key image. Only what the manifest lists as a picture is
+// served, so no request reaches another file.
+func (s *Server) picture(w http.ResponseWriter, r *http.Request) {
+	n, err := strconv.Atoi(r.PathValue("generation"))
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	m, err := s.opts.Store.Generation(key(r), n)
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	name := r.PathValue("file")
+	if !slices.ContainsFunc(m.Files, func(f store.ManifestFile) bool { return f.Name == name && f.Kind == "png" }) {
+		http.NotFound(w, r)
+		return
+	}
+	folder, err := s.opts.Store.GenerationFolder(key(r), n)
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	f, err := os.Open(filepath.Join(folder, name))
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	defer f.Close()
+	w.Header().Set("Content-Type", "image/png")
+	http.ServeContent(w, r, "", m.Written, f)
+}

@@ -1,0 +1,183 @@
+package job
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/pulmonode/pulmonode/node/store"
+)
+
+// Destination is what the queue knows of a destination.
+type Destination struct {
+	Name string
+	Send []string // kinds of results: "seg", "sr", "keyimage"
+}
+
+// Objects lists what of a generation the destination gets.
+func (d Destination) Objects(m *store.Manifest) []store.ManifestFile {
+	var objects []store.ManifestFile
+	for _, f := range m.Files {
+		if f.SOPInstanceUID != "" && slices.Contains(d.Send, f.Kind) {
+			objects = append(objects, f)
+		}
+	}
+	return objects
+}
+
+// Undelivered lists what of a generation the destination gets and has no
+// receipt for.
+func (d Destination) Undelivered(s *store.Store, m *store.Manifest) ([]store.ManifestFile, error) {
+	objects := d.Objects(m)
+	if len(objects) == 0 {
+		return nil, nil
+	}
+	receipts, err := s.Receipts(m.Key, m.Generation, d.Name)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(objects, func(f store.ManifestFile) bool {
+		_, ok := receipts[f.SOPInstanceUID]
+		return ok
+	}), nil
+}
+
+// planName is the file of a generation that names its destinations. Those that
+// were configured when it was written get it: a destination that is added later
+// is not flooded with what is old.
+const planName = "destinations.json"
+
+// maxPlan bounds the file when it is read back: config.Load bounds the names.
+const maxPlan = 1 << 20
+
+// PlanFile is the file of a generation that says where it goes.
+func PlanFile(destinations []Destination) (store.File, error) {
+	names := []string{}
+	for _, d := range destinations {
+		names = append(names, d.Name)
+	}
+	b, err := json.MarshalIndent(names, "", "\t")
+	if err != nil {
+		return store.File{}, fmt.Errorf("naming the destinations: %w", err)
+	}
+	return store.File{Name: planName, Kind: "json", Bytes: append(b, '\n')}, nil
+}
+
+// Plan reads where a generation goes: names, also of destinations that are no
+// longer configured.
+func Plan(s *store.Store, k store.Key, generation int) ([]string, error) {
+	folder, err := s.GenerationFolder(k, generation)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(folder, planName)
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the destinations of series %s: %w", k.Series, err)
+	}
+	if info.Size() > maxPlan {
+		return nil, fmt.Errorf("reading the destinations of series %s: %s has %d bytes", k.Series, planName, info.Size())
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the destinations of series %s: %w", k.Series, err)
+	}
+	var names []string
+	if err := json.Unmarshal(b, &names); err != nil {
+		return nil, fmt.Errorf("reading the destinations of series %s: %s is damaged: %w", k.Series, planName, err)
+	}
+	return names, nil
+}
+
+// Deliveries lists the deliveries that a generation still needs.
+func (q *Queue) Deliveries(s *store.Store, m *store.Manifest) ([]Deliver, error) {
+	plan, err := Plan(s, m.Key, m.Generation)
+	if err != nil {
+		return nil, err
+	}
+	var list []Deliver
+	for _, d := range q.opts.Destinations {
+		if !slices.Contains(plan, d.Name) {
+			continue
+		}
+		left, err := d.Undelivered(s, m)
+		if err != nil {
+			return nil, err
+		}
+		if len(left) > 0 {
+			list = append(list, Deliver{m.Study, m.Series, m.Generation, d.Name})
+		}
+	}
+	return list, nil
+}
+
+// Reconcile gives every series the work that its files say is missing: the last
+// closing without results its analysis, results without all their receipts
+// their deliveries. What is queued, failed or cancelled already is left alone.
+// A series that cannot be read is logged and hinders no other.
+func (q *Queue) Reconcile(ctx context.Context, s *store.Store) error {
+	keys, err := s.Series()
+	if err != nil {
+		return fmt.Errorf("reconciling the queue with the files: %w", err)
+	}
+	for _, k := range keys {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := q.reconcile(ctx, s, k); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			q.opts.Log.Error("series_unreadable", zap.String("study", k.Study), zap.String("series", k.Series), zap.Error(err))
+		}
+	}
+	return nil
+}
+
+func (q *Queue) reconcile(ctx context.Context, s *store.Store, k store.Key) error {
+	generations, err := s.Generations(k)
+	if err != nil {
+		return err
+	}
+	for _, n := range generations {
+		m, err := s.Generation(k, n)
+		if damaged(err) {
+			// Without its manifest nothing of the generation can be sent. What
+			// was delivered of it keeps its UIDs; the repetition has others.
+			q.opts.Log.Error("generation_damaged", zap.String("study", k.Study), zap.String("series", k.Series), zap.Int("generation", n), zap.Error(err))
+			if err := s.SetAside(k, n); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		deliveries, err := q.Deliveries(s, m)
+		if err != nil {
+			return err
+		}
+		if err := q.EnqueueDeliver(ctx, deliveries...); err != nil {
+			return err
+		}
+	}
+	last, err := s.LastClosing(k)
+	if err != nil || last == nil {
+		return err
+	}
+	if _, err := s.Generation(k, last.Generation); !errors.Is(err, store.ErrNotExist) {
+		return err
+	}
+	return q.EnqueueAnalyze(ctx, Analyze{k.Study, k.Series, last.Generation})
+}
+
+// damaged reports whether a manifest that should be there cannot be understood.
+func damaged(err error) bool {
+	return errors.Is(err, store.ErrNotExist) || errors.As(err, new(*json.SyntaxError)) || errors.As(err, new(*json.UnmarshalTypeError))
+}
