@@ -20,7 +20,7 @@ func (m *field) candidates(o Options) []Candidate {
 	slices.SortStableFunc(found, func(a, b Candidate) int {
 		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(b.Voxels, a.Voxels))
 	})
-	return found[:min(len(found), o.Most)]
+	return found
 }
 
 // offsets returns the steps to all voxels within the distance.

@@ -13,6 +13,7 @@ package localize
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -61,10 +62,17 @@ const (
 	taken = 1 << 15
 )
 
+// Found is the outcome of a search.
+type Found struct {
+	Candidates []Candidate // best first
+	Dropped    int         // further ones beyond Options.Most
+	Cubes      int         // given to the network
+}
+
 // Find searches the image. progress, when not nil, is called after each batch
 // with the cubes done and their total. An error means that part of the lungs was
 // not searched: then there are no candidates at all.
-func Find(ctx context.Context, img Image, net Network, o Options, progress func(done, total int)) ([]Candidate, error) {
+func Find(ctx context.Context, img Image, net Network, o Options, progress func(done, total int)) (*Found, error) {
 	if n := img.NX * img.NY * img.NZ; n == 0 || len(img.Q) != n || len(img.Lung) != n {
 		return nil, fmt.Errorf("search for candidates: an image of %dx%dx%d voxels with %d grey values and %d lung voxels", img.NX, img.NY, img.NZ, len(img.Q), len(img.Lung))
 	}
@@ -78,11 +86,18 @@ func Find(ctx context.Context, img Image, net Network, o Options, progress func(
 	if !(o.Threshold > 0 && o.Threshold < 1) || o.Edge%16 != 0 || o.Edge <= 2*rim {
 		return nil, fmt.Errorf("search for candidates: threshold %g with cubes of %d", o.Threshold, o.Edge)
 	}
-	m, err := probabilities(ctx, img, net, o, progress)
-	if err != nil || m == nil {
+	lung, bounds, ok := widen(img)
+	if !ok {
+		return nil, errors.New("search for candidates: the image has no lung to search")
+	}
+	cubes := tile(bounds, lung, o.Edge)
+	m, err := probabilities(ctx, img, net, o, lung, bounds, cubes, progress)
+	if err != nil {
 		return nil, err
 	}
-	return m.candidates(o), nil
+	all := m.candidates(o)
+	kept := min(len(all), o.Most)
+	return &Found{Candidates: all[:kept], Dropped: len(all) - kept, Cubes: len(cubes)}, nil
 }
 
 // field is the probability, in 1/32767, of the voxels of a box; the top bit marks
@@ -101,13 +116,8 @@ func (b box) index(x, y, z int) int {
 	return ((z-b.lo[2])*b.size(1)+y-b.lo[1])*b.size(0) + x - b.lo[0]
 }
 
-// probabilities runs the network over all cubes whose core holds lung.
-func probabilities(ctx context.Context, img Image, net Network, o Options, progress func(done, total int)) (*field, error) {
-	lung, bounds, ok := widen(img)
-	if !ok {
-		return nil, nil
-	}
-	cubes := tile(bounds, lung, o.Edge)
+// probabilities runs the network over the cubes.
+func probabilities(ctx context.Context, img Image, net Network, o Options, lung []uint8, bounds box, cubes [][3]int, progress func(done, total int)) (*field, error) {
 	out := &field{box: bounds, p: make([]uint16, bounds.size(0)*bounds.size(1)*bounds.size(2))}
 
 	var grey [1024]float32

@@ -110,12 +110,15 @@ func flood(inside, marked []bool, size [3]int, seed int32) []int32 {
 
 // fills reports whether the contour needs the second scale.
 func (l *look) fills(p *part) bool {
-	for a, s := range [2]float64{l.spacing[2], l.spacing[1]} {
-		if p.lo[a] < edge || p.hi[a] >= side-edge || float64(p.hi[a]-p.lo[a]+1)*s > largeMM {
-			return true
-		}
-	}
-	return false
+	return l.atRim(p) ||
+		float64(p.hi[0]-p.lo[0]+1)*l.spacing[2] > largeMM ||
+		float64(p.hi[1]-p.lo[1]+1)*l.spacing[1] > largeMM
+}
+
+// atRim reports whether the contour comes so near to the rim of the field that
+// it may go on beyond.
+func (l *look) atRim(p *part) bool {
+	return p.lo[0] < edge || p.hi[0] >= side-edge || p.lo[1] < edge || p.hi[1] >= side-edge
 }
 
 // extent returns the contour's middle and its first and last slice in voxels of

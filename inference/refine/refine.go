@@ -75,6 +75,7 @@ type Nodule struct {
 	Score           float64                  // stage 1
 	Probability     float64                  // that it is a nodule, calibrated
 	Characteristics [4]result.Characteristic // in the order of result.Characteristics
+	CutOff          bool                     // it goes on beyond what the second scale shows
 
 	p []float32 // probability of the mask's voxels, same layout as its bits
 }
@@ -183,6 +184,7 @@ func Find(ctx context.Context, ct *CT, net Network, candidates []Candidate, o Op
 		n.Score = candidates[of[i]].Score
 		if wide[i] != nil {
 			drawn, part = wide[i], wide[i].part()
+			n.CutOff = drawn.atRim(part)
 		}
 		if r.draw(&n, drawn, part) {
 			found = append(found, n)
