@@ -583,6 +583,22 @@ func TestMemoryOfASeriesIsBounded(t *testing.T) {
 	}
 }
 
+// Setting the system's clock neither closes a series nor keeps it open: the
+// times that are compared carry the monotonic clock's reading.
+func TestClockIsMonotonic(t *testing.T) {
+	tracker := New(nil, Settings{}, nil)
+	defer tracker.Stop()
+	tracker.Instance(1, key, axial.header(1), store.Stored)
+	tracker.AssociationEnded(1, true)
+	a := tracker.open[key]
+	when, _ := tracker.due(a)
+	for _, at := range []time.Time{a.first, a.last, a.ended, when} {
+		if at == at.Round(0) { // Round(0) strips the reading
+			t.Errorf("%v has no monotonic reading", at)
+		}
+	}
+}
+
 func TestManyAssociations(t *testing.T) {
 	bubble(t, Settings{}, func(t *testing.T, b *bench) {
 		var done sync.WaitGroup

@@ -24,6 +24,10 @@ type Options struct {
 	// Node names this node where several share one data folder (their queue is
 	// then a database that they share). Empty: this node alone owns the folder.
 	Node string
+	// Before, when set, is asked before every change of the disk ("mkdir",
+	// "create", "write", "fsync", "rename", "remove", "remove all", "fsync
+	// folder") and can refuse it. Tests walk the steps of a node's life with it.
+	Before func(step, path string) error
 }
 
 // ErrLocked says that another node works on the data folder.
@@ -73,7 +77,12 @@ func (k Key) String() string { return k.Study + "/" + k.Series }
 
 // Open locks the data folder, makes its layout, and removes what a crash left
 // in incoming/. The error is ErrLocked when another node works on it.
-func Open(dir string, o Options) (*Store, error) { return open(dir, o, disk{}) }
+func Open(dir string, o Options) (*Store, error) {
+	if o.Before != nil {
+		return open(dir, o, watchedDisk{disk{}, o.Before})
+	}
+	return open(dir, o, disk{})
+}
 
 func open(dir string, o Options, files fileSystem) (_ *Store, err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
