@@ -353,3 +353,12 @@ func (f *File) ofFrame(table []byte, parts []fragment, frame, frames int) ([]fra
 	}
 	return parts[first : last+1], nil
 }
+
+// EncapsulatedBytes bounds the bytes of encapsulated Pixel Data: what the file has
+// from there on. 0 where it is not encapsulated.
+func (f *File) EncapsulatedBytes() int64 {
+	if !f.Pixel.Encapsulated {
+		return 0
+	}
+	return f.size - f.Pixel.Offset
+}

@@ -20,15 +20,20 @@ import (
 // acquisition, relationship, image, procedure and device, segmentation,
 // surface, presentation, storage, pixels.
 var named = []uint16{0x0002, 0x0008, 0x0010, 0x0012, 0x0018, 0x0020, 0x0022, 0x0028, 0x0032, 0x0038, 0x0040,
-	0x0062, 0x0066, 0x0070, 0x0088, 0x0400, 0x7FE0, 0xFFFA, 0xFFFC}
+	0x0062, 0x0066, 0x0070, 0x0088, 0x0400, 0x5200, 0x7FE0, 0xFFFA, 0xFFFC}
+
+// others lists the groups beyond 0100H that have attributes; looking for them in
+// all would take minutes.
+var others = []int{0x0400, 0x2000, 0x2010, 0x2020, 0x2030, 0x2040, 0x2050, 0x2100, 0x2110, 0x2120, 0x2130, 0x2200,
+	0x3002, 0x3004, 0x3006, 0x3008, 0x300A, 0x300C, 0x300E, 0x3010, 0x4000, 0x4008, 0x4010, 0x4FFE, 0x5000, 0x5200,
+	0x5400, 0x5600, 0x6000, 0x7F00, 0x7FE0, 0xFFFA, 0xFFFC}
 
 func main() {
 	var consts, table bytes.Buffer
 	n := 0
 	for group := 2; group < 0x10000; group += 2 {
-		if group > 0x0100 && group != 0x0400 && group>>8 != 0x20 && group>>8 != 0x30 &&
-			group != 0x5400 && group != 0x5600 && group != 0x6000 && group>>8 != 0x7F && group < 0xFFFA {
-			continue // no standard attributes there; looking for each would take minutes
+		if group > 0x0100 && !slices.Contains(others, group) {
+			continue
 		}
 		for element := range 0x10000 {
 			t := tag.Tag{Group: uint16(group), Element: uint16(element)}
@@ -36,7 +41,7 @@ func main() {
 				continue
 			}
 			info, err := tag.Find(t)
-			if err != nil || info.Keyword == "" || len(info.VRs) == 0 || group == 0xFFFE {
+			if err != nil || info.Keyword == "" || len(info.VRs) == 0 {
 				continue
 			}
 			vr := info.VRs[0]

@@ -1,0 +1,34 @@
+package pixel
+
+import (
+	"bytes"
+	"fmt"
+	"image"
+	"image/jpeg"
+)
+
+// decodeJPEGBaseline decodes 8-bit JPEG (ITU T.81 process 1) in one component.
+func decodeJPEGBaseline(b []byte, p Format, dst []uint16) error {
+	size, err := jpeg.DecodeConfig(bytes.NewReader(b))
+	if err != nil {
+		return fmt.Errorf("JPEG: %w", err)
+	}
+	if size.Width != p.Columns || size.Height != p.Rows {
+		return fmt.Errorf("JPEG frame is %d x %d, the header says %d x %d", size.Height, size.Width, p.Rows, p.Columns)
+	}
+	img, err := jpeg.Decode(bytes.NewReader(b))
+	if err != nil {
+		return fmt.Errorf("JPEG: %w", err)
+	}
+	gray, ok := img.(*image.Gray)
+	if !ok {
+		return fmt.Errorf("JPEG frame is in colour; a CT is not")
+	}
+	for y := range p.Rows {
+		row := gray.Pix[y*gray.Stride : y*gray.Stride+p.Columns]
+		for x, v := range row {
+			dst[y*p.Columns+x] = uint16(v)
+		}
+	}
+	return nil
+}
