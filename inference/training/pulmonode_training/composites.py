@@ -166,7 +166,7 @@ class Cubes:
         rng = self.rng
         b = rng.choice(len(self.backgrounds), p=self.shares)
         bg, hard = self.backgrounds[b], self.hard[b]
-        if hard and rng.random() < 0.4:
+        if hard and rng.random() < 0.25:
             centre = np.array(hard[rng.integers(len(hard))]).round().astype(int) + rng.integers(-20, 21, 3)
         else:
             centre = bg.place(rng)
@@ -183,7 +183,7 @@ class Cubes:
             depth = ndimage.distance_transform_edt(lung[::2, ::2, ::2])[tuple(places.T // 2)] * 2
             for _ in range(rng.choice(3, p=(0.35, 0.4, 0.25))):
                 self._paste_lung(x, places)
-            for _ in range(rng.choice(4, p=(0.25, 0.45, 0.2, 0.1))):
+            for _ in range(rng.choice(4, p=(0.15, 0.4, 0.3, 0.15))):
                 self._paste_nodule(x, truth, places, depth)
         x = x + rng.normal(0, 15)
         if rng.random() < 0.25:

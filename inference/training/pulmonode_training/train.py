@@ -50,7 +50,7 @@ def localize_loss(net: MUNet, x: Tensor, truth: Tensor) -> tuple[Tensor, dict[st
     some = truth.flatten(1).any(1)
     focal = focal_loss(z, truth).mean()
     # A cube without a nodule has a Dice term too: any alarm in it makes that term 1.
-    loss = (dice * torch.where(some, 1.0, 0.3)).mean() + 20 * focal
+    loss = (dice * torch.where(some, 1.0, 0.2)).mean() + 20 * focal
     return loss, {"dice": 1 - dice[some].mean().item() if some.any() else math.nan, "focal": focal.item()}
 
 
@@ -157,6 +157,12 @@ def backgrounds(args: argparse.Namespace) -> tuple[list[Background], list[float]
     return real + made, [1.0] * len(real) + [1.0 / len(made) for _ in made]
 
 
+def hard_places(args: argparse.Namespace, known: list[Background]) -> list[list[tuple[float, float, float]]]:
+    """Places (z,y,x at 1 mm) of each background that an earlier run took for nodules."""
+    hard = json.loads(Path(args.hard).read_text()) if args.hard else {}
+    return [[tuple(c) for c in hard.get(bg.scan.name, [])] for bg in known]
+
+
 def mine(net: MUNet, cubes: Cubes, threshold: float = 0.15) -> None:
     """Adds the false alarms on every background to the places that training goes back to."""
     for bg, hard in zip(cubes.backgrounds, cubes.hard):
@@ -177,7 +183,7 @@ def train_localize(args: argparse.Namespace) -> None:
         net.load_state_dict(torch.load(args.start, weights_only=True))
     net = net.to(memory_format=torch.channels_last_3d)
     run = Run(net, args, args.rate or 2e-3, 0.99)
-    cubes.hard = [[tuple(c) for c in h] for h in run.extra.get("hard", [[] for _ in cubes.hard])]
+    cubes.hard = run.extra.get("hard") or hard_places(args, cubes.backgrounds)
     mined = run.extra.get("mined", 0)
 
     def finished() -> MUNet:
@@ -202,10 +208,7 @@ def train_refine(args: argparse.Namespace) -> None:
     rng = np.random.default_rng(args.seed)
     nodules = read_nodules(Path(args.data))
     slabs = Slabs([nodules[i] for i in split(nodules).train], *backgrounds(args), rng)
-    if args.hard:
-        with open(args.hard) as f:
-            hard = json.load(f)
-        slabs.hard = [hard.get(bg.scan.name, []) for bg in slabs.backgrounds]
+    slabs.hard = hard_places(args, slabs.backgrounds)
     net = MSUNet(args.width, tasks=TASKS, dropout=0.2)
     if args.start:
         net.load_state_dict(torch.load(args.start, weights_only=True))
@@ -224,7 +227,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder with nodules.npz and index.csv")
     parser.add_argument("--scans", required=True, help=f"folder with the unpacked series {', '.join(REAL_SCANS)}")
     parser.add_argument("--phantoms", help="folder of nodule-free CT series to paste into as well")
-    parser.add_argument("--hard", help="hard.json of a localize run: places that look like nodules (refine)")
+    parser.add_argument("--hard", help="hard.json of a localize run: places that look like nodules")
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--out", required=True, help="folder for checkpoints and weights")
     parser.add_argument("--start", help="weights (.pt) to begin with")
