@@ -113,84 +113,103 @@ func Find(ctx context.Context, ct *CT, net Network, candidates []Candidate, o Op
 	r := &refiner{ct: ct, net: net, o: o, progress: progress}
 	r.spacing = [3]float64{ct.Grid.SliceSpacing, ct.Grid.PixelSpacing[0], ct.Grid.PixelSpacing[1]}
 
-	// First look, from the centre that stage 1 gave.
-	seen := make([]look, len(candidates))
-	var first []*look
-	for i, c := range candidates {
-		if !finite(c.Center[:]) || !finite(c.Min[:]) || !finite(c.Max[:]) {
-			return nil, fmt.Errorf("refine candidates: candidate %d has no position", i+1)
-		}
-		seen[i] = r.at(c.Center, o.Model.SpacingMM, c.Min[2], c.Max[2])
-		first = append(first, &seen[i])
-	}
-	if err := r.see(ctx, first, false); err != nil {
+	first, err := r.firstLooks(ctx, candidates)
+	if err != nil {
 		return nil, err
 	}
-
-	// Second look, from the contour's own centre and over its own extent, at those
-	// that the first did not turn down clearly. It decides.
-	var again []look
-	var of []int
-	for i := range seen {
-		part := seen[i].part()
-		if part == nil || r.judge(&seen[i], part).Probability < o.Model.Thresholds["nodule"]*clearly {
-			continue
-		}
-		center, lo, hi := r.extent(&seen[i], part)
-		if seen[i].fills(part) {
-			center[0], center[1] = seen[i].center[0], seen[i].center[1] // its visible middle is not its middle
-		}
-		again, of = append(again, r.at(center, o.Model.SpacingMM, lo, hi)), append(of, i)
-	}
-	if err := r.seeAll(ctx, again, o.Flips); err != nil {
+	closer, of, err := r.closerLooks(ctx, first)
+	if err != nil {
 		return nil, err
 	}
-
-	// Third look, at twice the in-plane spacing, where the contour fills the field.
-	wide := make([]*look, len(again))
-	var wider []look
-	var whose []int
-	for i := range again {
-		l := &again[i]
-		part := l.part()
-		if part == nil || !l.fills(part) || r.judge(l, part).Probability < o.Model.Thresholds["nodule"] {
-			continue
-		}
-		center, lo, hi := r.extent(l, part)
-		s := o.Model.SpacingMM
-		s[1], s[2] = 2*s[1], 2*s[2]
-		wider, whose = append(wider, r.at(center, s, lo, hi)), append(whose, i)
-	}
-	if err := r.seeAll(ctx, wider, o.Flips); err != nil {
+	wide, err := r.widerLooks(ctx, closer)
+	if err != nil {
 		return nil, err
 	}
-	for k, i := range whose {
-		if wider[k].part() != nil {
-			wide[i] = &wider[k]
-		}
-	}
-
 	var found []Nodule
-	for i := range again {
-		drawn := &again[i]
-		part := drawn.part()
-		if part == nil {
-			continue
-		}
-		n := r.judge(drawn, part)
-		if n.Probability < o.Model.Thresholds["nodule"] {
+	for i := range closer {
+		drawn := &closer[i]
+		n, ok := r.believed(drawn)
+		if !ok {
 			continue
 		}
 		n.Score = candidates[of[i]].Score
 		if wide[i] != nil {
-			drawn, part = wide[i], wide[i].part()
-			n.CutOff = drawn.atRim(part)
+			drawn = wide[i]
+			n.CutOff = drawn.atRim(drawn.part())
 		}
-		if r.draw(&n, drawn, part) {
+		if r.draw(&n, drawn, drawn.part()) {
 			found = append(found, n)
 		}
 	}
 	return r.distinct(found), nil
+}
+
+// firstLooks sees every candidate from the centre that stage 1 gave.
+func (r *refiner) firstLooks(ctx context.Context, candidates []Candidate) ([]look, error) {
+	looks := make([]look, len(candidates))
+	for i, c := range candidates {
+		if !finite(c.Center[:]) || !finite(c.Min[:]) || !finite(c.Max[:]) {
+			return nil, fmt.Errorf("refine candidates: candidate %d has no position", i+1)
+		}
+		looks[i] = r.at(c.Center, r.o.Model.SpacingMM, c.Min[2], c.Max[2])
+	}
+	return looks, r.see(ctx, looks, false)
+}
+
+// closerLooks sees those that the first look did not turn down clearly again,
+// from the contour's own centre and over its own extent. It returns them with
+// the indices of their candidates.
+func (r *refiner) closerLooks(ctx context.Context, first []look) (looks []look, of []int, err error) {
+	for i := range first {
+		l := &first[i]
+		part := l.part()
+		if part == nil || r.judge(l, part).Probability < clearly*r.o.Model.Thresholds["nodule"] {
+			continue
+		}
+		center, lo, hi := r.extent(l, part)
+		if l.fills(part) {
+			center[0], center[1] = l.center[0], l.center[1] // its visible middle is not its middle
+		}
+		looks, of = append(looks, r.at(center, r.o.Model.SpacingMM, lo, hi)), append(of, i)
+	}
+	return looks, of, r.see(ctx, looks, r.o.Flips)
+}
+
+// widerLooks sees those nodules at twice the in-plane spacing whose contour fills
+// the field. The others' places are nil.
+func (r *refiner) widerLooks(ctx context.Context, closer []look) ([]*look, error) {
+	var looks []look
+	var of []int
+	for i := range closer {
+		l := &closer[i]
+		if _, ok := r.believed(l); !ok || !l.fills(l.part()) {
+			continue
+		}
+		center, lo, hi := r.extent(l, l.part())
+		s := r.o.Model.SpacingMM
+		s[1], s[2] = 2*s[1], 2*s[2]
+		looks, of = append(looks, r.at(center, s, lo, hi)), append(of, i)
+	}
+	if err := r.see(ctx, looks, r.o.Flips); err != nil {
+		return nil, err
+	}
+	wide := make([]*look, len(closer))
+	for k, i := range of {
+		if looks[k].part() != nil {
+			wide[i] = &looks[k]
+		}
+	}
+	return wide, nil
+}
+
+// believed judges a look and reports whether it shows a nodule.
+func (r *refiner) believed(l *look) (Nodule, bool) {
+	part := l.part()
+	if part == nil {
+		return Nodule{}, false
+	}
+	n := r.judge(l, part)
+	return n, n.Probability >= r.o.Model.Thresholds["nodule"]
 }
 
 type refiner struct {
@@ -245,18 +264,10 @@ func (r *refiner) at(center, spacing [3]float64, lo, hi float64) look {
 	return l
 }
 
-func (r *refiner) seeAll(ctx context.Context, looks []look, flips bool) error {
-	all := make([]*look, len(looks))
-	for i := range looks {
-		all[i] = &looks[i]
-	}
-	return r.see(ctx, all, flips)
-}
-
 // see runs the network over all slabs of the looks, each also mirrored along
 // columns, rows and both where flips is set. Planes are cut by several
 // goroutines, a few looks ahead of the network.
-func (r *refiner) see(ctx context.Context, looks []*look, flips bool) error {
+func (r *refiner) see(ctx context.Context, looks []look, flips bool) error {
 	if len(looks) == 0 {
 		return nil
 	}
@@ -270,7 +281,8 @@ func (r *refiner) see(ctx context.Context, looks []*look, flips bool) error {
 		mirrored int // bit 0: columns, bit 1: rows
 	}
 	var jobs []job
-	for _, l := range looks {
+	for i := range looks {
+		l := &looks[i]
 		n := (l.k1-l.k0+1-planes)/step + 1
 		l.nodule, l.traits = make([]float32, n), make([][4]float32, n)
 		l.p = make([]float32, (l.k1-l.k0+1)*side*side)
@@ -283,14 +295,15 @@ func (r *refiner) see(ctx context.Context, looks []*look, flips bool) error {
 	r.total += len(jobs)
 
 	cut := make(map[*look]chan []float32, len(looks))
-	for _, l := range looks {
-		cut[l] = make(chan []float32, 1)
+	for i := range looks {
+		cut[&looks[i]] = make(chan []float32, 1)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	ahead := make(chan struct{}, r.o.Workers+2)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for _, l := range looks {
+		for i := range looks {
+			l := &looks[i]
 			select {
 			case ahead <- struct{}{}:
 			case <-ctx.Done():
@@ -339,8 +352,8 @@ func (r *refiner) see(ctx context.Context, looks []*look, flips bool) error {
 			r.progress(r.done, r.total)
 		}
 	}
-	for _, l := range looks {
-		l.average(views)
+	for i := range looks {
+		looks[i].average(views)
 	}
 	return nil
 }
