@@ -52,6 +52,9 @@ type Queue struct {
 	stopping atomic.Bool
 	started  atomic.Bool
 	closing  sync.Once
+
+	mu    sync.Mutex
+	lives map[int64]time.Time // jobs that this process worked: zero while they run, else when they ended
 }
 
 // Open opens the queue's file, which the caller alone must hold (the store's
@@ -72,7 +75,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &Queue{opts: o, db: db}
+	q := &Queue{opts: o, db: db, lives: make(map[int64]time.Time)}
 	if err := q.takeBack(ctx); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("taking back the jobs of the process before: %w", err)
@@ -129,6 +132,59 @@ func (q *Queue) takeBack(ctx context.Context) error {
 		}
 	}
 	return tx.Commit()
+}
+
+// lostAfter is how long a job may count as running though nobody works it:
+// River writes how it ended within seconds, unless the disk is full.
+const lostAfter = time.Minute
+
+// mark notes that a job runs, or when it ended, and forgets those that ended
+// long ago.
+func (q *Queue) mark(id int64, ended time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.lives[id] = ended
+	if len(q.lives) > 1000 {
+		for id, ended := range q.lives {
+			if !ended.IsZero() && time.Since(ended) > 2*lostAfter {
+				delete(q.lives, id)
+			}
+		}
+	}
+}
+
+// takeBackLost resets jobs whose end could not be written, so that they do not
+// count as running until the next start. Their work is safe to repeat.
+func (q *Queue) takeBackLost(ctx context.Context) error {
+	rows, err := q.db.QueryContext(ctx, `SELECT id FROM river_job WHERE state = 'running' AND attempted_at < datetime('now', ?)`,
+		fmt.Sprintf("-%d seconds", int(lostAfter.Seconds())))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var lost []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return err
+		}
+		q.mu.Lock()
+		ended, known := q.lives[id]
+		q.mu.Unlock()
+		if !known || !ended.IsZero() && time.Since(ended) > lostAfter {
+			lost = append(lost, id)
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	for _, id := range lost {
+		if _, err := q.db.ExecContext(ctx, `UPDATE river_job SET state = 'available', scheduled_at = datetime('now', 'subsec') WHERE id = ? AND state = 'running'`, id); err != nil {
+			return err
+		}
+		q.opts.Log.Warn("job_taken_back", zap.Int64("job", id), zap.String("reason", "its end could not be written"))
+	}
+	return nil
 }
 
 // Start lets the workers work.
@@ -233,6 +289,8 @@ const reasonKey = "pulmonode_reason"
 
 // work runs one attempt and translates its outcome into River's.
 func (q *Queue) work(ctx context.Context, row *rivertype.JobRow, do func(context.Context, Attempt) error) error {
+	q.mark(row.ID, time.Time{})
+	defer func() { q.mark(row.ID, time.Now()) }()
 	try := Attempt{Number: row.Attempt, Max: row.MaxAttempts}
 	for _, e := range row.Errors {
 		try.Errors = append(try.Errors, e.Error)

@@ -326,6 +326,39 @@ func TestRunningJobsOfAKilledProcessAreTakenBack(t *testing.T) {
 	waitFor(t, q, "deliver", Cancelled)
 }
 
+// TestJobWhoseEndWasNotWritten: the disk was full when River completed it.
+func TestJobWhoseEndWasNotWrittenIsTakenBack(t *testing.T) {
+	w := &world{}
+	q := open(t, filepath.Join(t.TempDir(), "queue.db"), w, nil)
+	start(t, q)
+	must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+	j := waitFor(t, q, "analyze", Done)
+	next(t, w)
+	for _, c := range []struct {
+		attempted string
+		ended     time.Time
+		back      bool
+	}{
+		{"-5 seconds", time.Now(), false},                  // just fetched
+		{"-2 hours", time.Time{}, false},                   // still at work
+		{"-2 hours", time.Now(), false},                    // its end is being written
+		{"-2 hours", time.Now().Add(-2 * lostAfter), true}, // lost
+	} {
+		_, err := q.db.Exec(`UPDATE river_job SET state='running', finalized_at=NULL, attempted_at=datetime('now', ?) WHERE id=?`, c.attempted, j.ID)
+		must(t, err)
+		q.mark(j.ID, c.ended)
+		must(t, q.takeBackLost(t.Context()))
+		if c.back {
+			next(t, w)
+			waitFor(t, q, "analyze", Done)
+			return
+		}
+		if jobs, err := q.Jobs(t.Context(), "", ""); err != nil || jobs[0].State != Running {
+			t.Errorf("%+v: %+v %v", c, jobs, err)
+		}
+	}
+}
+
 func TestCorruptQueueIsSetAside(t *testing.T) {
 	for name, spoil := range map[string]func(t *testing.T, path string){
 		"no database": func(t *testing.T, path string) {

@@ -120,8 +120,12 @@ func (q *Queue) Deliveries(s *store.Store, m *store.Manifest) ([]Deliver, error)
 // Reconcile gives every series the work that its files say is missing: the last
 // closing without results its analysis, results without all their receipts
 // their deliveries. What is queued, failed or cancelled already is left alone.
-// A series that cannot be read is logged and hinders no other.
+// A series that cannot be read is logged and hinders no other; the error is that
+// of the queue or of the data folder as a whole, and worth another call.
 func (q *Queue) Reconcile(ctx context.Context, s *store.Store) error {
+	if err := q.takeBackLost(ctx); err != nil {
+		return fmt.Errorf("taking back lost jobs: %w", err)
+	}
 	keys, err := s.Series()
 	if err != nil {
 		return fmt.Errorf("reconciling the queue with the files: %w", err)
@@ -130,20 +134,28 @@ func (q *Queue) Reconcile(ctx context.Context, s *store.Store) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := q.reconcile(ctx, s, k); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
+		analyses, deliveries, err := q.missing(s, k)
+		if err != nil {
 			q.opts.Log.Error("series_unreadable", zap.String("study", k.Study), zap.String("series", k.Series), zap.Error(err))
+		}
+		for _, a := range analyses {
+			if err := q.EnqueueAnalyze(ctx, a); err != nil {
+				return err
+			}
+		}
+		if err := q.EnqueueDeliver(ctx, deliveries...); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (q *Queue) reconcile(ctx context.Context, s *store.Store, k store.Key) error {
+// missing lists the work that the files of a series call for, as far as they
+// can be read.
+func (q *Queue) missing(s *store.Store, k store.Key) (analyses []Analyze, deliveries []Deliver, err error) {
 	generations, err := s.Generations(k)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	for _, n := range generations {
 		m, err := s.Generation(k, n)
@@ -152,29 +164,28 @@ func (q *Queue) reconcile(ctx context.Context, s *store.Store, k store.Key) erro
 			// was delivered of it keeps its UIDs; the repetition has others.
 			q.opts.Log.Error("generation_damaged", zap.String("study", k.Study), zap.String("series", k.Series), zap.Int("generation", n), zap.Error(err))
 			if err := s.SetAside(k, n); err != nil {
-				return err
+				return analyses, deliveries, err
 			}
 			continue
 		}
 		if err != nil {
-			return err
+			return analyses, deliveries, err
 		}
-		deliveries, err := q.Deliveries(s, m)
+		left, err := q.Deliveries(s, m)
 		if err != nil {
-			return err
+			return analyses, deliveries, err
 		}
-		if err := q.EnqueueDeliver(ctx, deliveries...); err != nil {
-			return err
-		}
+		deliveries = append(deliveries, left...)
 	}
 	last, err := s.LastClosing(k)
 	if err != nil || last == nil {
-		return err
+		return analyses, deliveries, err
 	}
-	if _, err := s.Generation(k, last.Generation); !errors.Is(err, store.ErrNotExist) {
-		return err
+	_, err = s.Generation(k, last.Generation)
+	if errors.Is(err, store.ErrNotExist) {
+		return append(analyses, Analyze{k.Study, k.Series, last.Generation}), deliveries, nil
 	}
-	return q.EnqueueAnalyze(ctx, Analyze{k.Study, k.Series, last.Generation})
+	return analyses, deliveries, err
 }
 
 // damaged reports whether a manifest that should be there cannot be understood.
