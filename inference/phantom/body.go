@@ -68,7 +68,7 @@ func newAnatomy(seed uint64) *anatomy {
 	grow := a.fat - 10
 	a.bodyA = curve{{-175, 152*w + grow}, {-110, 156*w + grow}, {-50, 159*w + grow}, {0, 163*w + grow}, {50, 168 * w}, {85, 172 * w}, {112, 165 * w}, {140, 140 * w}}
 	a.bodyB = curve{{-175, 108*d + grow/2}, {-50, 111*d + grow/2}, {0, 106*d + grow/2}, {50, 96*d + grow/2}, {85, 84 * d}, {112, 75 * d}, {140, 68 * d}}
-	a.bodyBack = 106*d + grow/4
+	a.bodyBack = 80*d + 36 + grow/3
 	for i := range 3 {
 		a.wobble[2*i], a.wobble[2*i+1] = between(r, 0.004, 0.013), between(r, 0, 2*math.Pi)
 	}
@@ -85,7 +85,7 @@ func newAnatomy(seed uint64) *anatomy {
 		level := between(r, 120, 280)
 		a.arteryBlood, a.blood, a.veinBlood = level, level*between(r, 0.8, 1.1), level*between(r, 0.6, 1.3)
 	}
-	a.lungHU, a.gravity = between(r, -892, -850), between(r, 25, 60)
+	a.lungHU, a.gravity = between(r, -915, -880), between(r, 25, 60)
 	for i := range a.fissures {
 		a.fissures[i] = between(r, -8, 8)
 	}
@@ -211,7 +211,7 @@ func (a *anatomy) plane(z float64) *plane {
 		back := smoothstep(1.3, 0.5, alpha)
 		front := smoothstep(1.6, 2.2, alpha) * smoothstep(3.1, 2.7, alpha) * smoothstep(-25, 15, z)
 		side := smoothstep(0.6, 1.0, alpha) * smoothstep(2.2, 1.6, alpha)
-		most := 5 + 28*back + 15*front + 17*side*smoothstep(-120, -20, z) + 60*smoothstep(60, 105, z)
+		most := 5 + 28*back + 15*front + 17*side*smoothstep(-120, -20, z) + 60*smoothstep(25, 85, z)
 		p.muscle[i] = clamp(p.skin[i]-11-a.fat*(0.45+0.35*(1-back)), 2, most)
 		p.rib[i] = 99
 		for n := range 12 {
@@ -233,6 +233,10 @@ func (a *anatomy) plane(z float64) *plane {
 				p.rib[i], p.ribKind[i] = dz, kind
 			}
 		}
+		// The ribs dent the lungs a little.
+		if dent := p.rib[i] / 8; dent > -2 && dent < 2 {
+			p.wall[i] -= 1.1 * math.Exp(-dent*dent)
+		}
 	}
 	near := func(ts []tube) {
 		for _, t := range ts {
@@ -252,7 +256,7 @@ func (a *anatomy) plane(z float64) *plane {
 			p.heart = append(p.heart, h)
 		}
 	}
-	p.column = curve{{-170, 22}, {-120, 16}, {-60, 16}, {-10, 20}, {30, 23}, {60, 21}, {100, 20}}.at(z)
+	p.column = curve{{-170, 18}, {-120, 10}, {-60, 10}, {-10, 14}, {30, 15}, {60, 19}, {100, 20}}.at(z)
 	return p
 }
 
@@ -293,7 +297,7 @@ func (p *plane) mediastinum(v vec) float64 {
 		return d
 	}
 	for i := range p.heart {
-		d = smoothMin(d, p.heart[i].distance(v)-4, 10)
+		d = smoothMin(d, p.heart[i].distance(v)-2.5, 10)
 	}
 	if math.Abs(x) < 75 {
 		for i := range p.tubes {
@@ -308,14 +312,8 @@ func (a *anatomy) diaphragm(v vec) float64 {
 	s := side(v.x)
 	sign := float64(2*s - 1)
 	dx, dy := v.x-sign*60*a.wide, v.y+8*a.deep
-	kx, ky := 66*a.wide, 82*a.deep
-	if dx*sign < 0 {
-		kx *= 2.2
-	}
-	deep := 1.0
-	if dy > 0 {
-		deep = 1.25
-	}
+	kx, ky := 66*a.wide*(1+1.2*smoothstep(10, -30, dx*sign)), 82*a.deep
+	deep := 1 + 0.25*smoothstep(-20, 60, dy)
 	qx, qy := dx/kx, dy/ky
 	q := qx*qx + qy*qy
 	drop := 46 * deep * (0.75*q + 0.25*q*q)
@@ -361,9 +359,9 @@ const (
 // the side, mm.
 func (a *anatomy) fissure(v vec) (oblique, horizontal float64) {
 	s := side(v.x)
-	bend := 5 * math.Sin(v.x*0.045+a.fissures[s]) * math.Sin(v.y*0.03+1)
+	bend := 8 * a.texture.at(v.x/45, v.y/45, v.z/45)
 	oblique = (v.z - (30 + a.fissures[s] + (v.y-70)*1.05) + bend) * 0.69
-	horizontal = v.z - (-28 + a.fissures[2] + 0.12*v.y + 4*math.Sin(v.x*0.05+v.y*0.03))
+	horizontal = v.z - (-28 + a.fissures[2] + 0.12*v.y + 7*a.texture.at(v.x/40+9, v.y/40, v.z/40))
 	return oblique, horizontal
 }
 

@@ -36,7 +36,10 @@ func newLattice(r *rand.Rand) *lattice {
 	return l
 }
 
+// at turns the axes of the cells away from those of the image, where they would
+// be seen.
 func (l *lattice) at(x, y, z float64) float64 {
+	x, y, z = 0.80*x+0.48*y-0.36*z, -0.60*x+0.64*y-0.48*z, 0.8*z+0.6*y
 	fx, fy, fz := math.Floor(x), math.Floor(y), math.Floor(z)
 	x, y, z = x-fx, y-fy, z-fz
 	x, y, z = x*x*(3-2*x), y*y*(3-2*y), z*z*(3-2*z)

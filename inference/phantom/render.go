@@ -245,20 +245,23 @@ func (b *brush) parenchyma(v vec) float64 {
 		if t > 4 || t < -4 {
 			return 0
 		}
-		return 0.55 / (spread * 2.5066) * 880 * math.Exp(-t*t/2) // a sheet of 0.55 mm, blurred
+		return 0.3 / (spread * 2.5066) * 880 * math.Exp(-t*t/2) // a sheet of 0.3 mm, blurred
 	}
 	extra := sheet(oblique, 0.69)
 	if v.x < 0 && oblique > 0 {
 		extra = math.Max(extra, sheet(horizontal, 0.98))
 	}
-	return hu + extra
+	return hu + extra*clamp(0.9+0.9*a.texture.at(v.x/25, v.y/25, v.z/25), 0.15, 1.5)
 }
 
 // inner is the soft tissue inside the pleural cavity.
 func (b *brush) inner(p *plane, v vec, wall float64) float64 {
 	a := b.body
 	fine := a.texture.at(v.x/6, v.y/6, v.z/6)
-	hu := -98 + 14*fine // fat
+	hu := -98 + 14*fine                             // fat
+	if neck := smoothstep(82, 104, v.z); neck > 0 { // muscle, with fat between
+		hu = lerp(hu, 50-130*smoothstep(0.25, 0.5, a.texture.at(v.x/11, v.y/11, v.z/20)), neck)
+	}
 	below := a.diaphragm(v)
 	if below < 0 {
 		hu = b.abdomen(v, wall, below, fine)
@@ -387,7 +390,7 @@ func (b *brush) chestWall(p *plane, v vec, wall, depth float64, angle int) float
 		// Fat between the layers of muscle.
 		layer := math.Abs(math.Mod(wall-10.5+3*broad, 14)) - 0.5 - 1.2*math.Max(0, broad)
 		hu = lerp(hu, -70, inside(layer, 1)*clamp(0.4+broad, 0, 1))
-		hu -= 90 * smoothstep(0.45, 0.8, fine)
+		hu -= 90 * smoothstep(0.4, 0.7, fine)
 	}
 	if depth < 2.2+b.edge { // skin
 		hu = lerp(hu, 15, inside(depth-2.2, b.edge))

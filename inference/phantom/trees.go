@@ -3,7 +3,6 @@ package phantom
 import (
 	"math"
 	"math/rand/v2"
-	"slices"
 )
 
 // forest holds every vessel and airway of both lungs, as short cones.
@@ -14,13 +13,15 @@ type forest struct {
 
 // Terminal branches per tree over both lungs, and their radius.
 const (
-	terminals      = 3400
-	terminalRadius = 0.36
-	murray         = 2.75 // the exponent in r^m = r1^m + r2^m; Murray's 3 is for the smallest
+	arteryEnds     = 3000
+	veinEnds       = 2600
+	terminalRadius = 0.46
+	murray         = 2.65 // the exponent m of r^m = r1^m + r2^m; Murray's 3 is for the smallest
 )
 
+// radiusOf is the radius of a vessel that serves n ends.
 func radiusOf(n int) float64 {
-	return math.Min(terminalRadius*math.Pow(float64(n), 1/murray), 6.2)
+	return math.Min(terminalRadius*math.Pow(float64(n), 1/murray), 6)
 }
 
 func (a *anatomy) grow(seed uint64) *forest {
@@ -33,28 +34,24 @@ func (a *anatomy) grow(seed uint64) *forest {
 	bronchusFrom := [lobes]vec{{-24, 13, -16}, {-33, 14, -24}, {-33, 14, -24}, {40, 16, -26}, {40, 16, -26}}
 	veinAt := [lobes]vec{{-40 * w, -14, -24}, {-40 * w, -12, -40}, {-38 * w, 14, -56}, {40 * w, -14, -22}, {38 * w, 16, -54}}
 	veinFrom := [lobes]vec{{-24, -4, -40}, {-24, -4, -44}, {-26, 10, -54}, {26, -6, -38}, {26, 10, -52}}
-	for _, kind := range []string{"artery", "vein"} {
-		targets := a.targets(r, terminals)
-		for lobe := range lobes {
-			g := &grower{r: r, a: a, lobe: lobe}
-			if kind == "artery" {
-				g.bronchi = true
-				g.beside = vec{r.NormFloat64(), r.NormFloat64(), r.NormFloat64()}.unit()
-				rootR := radiusOf(len(targets[lobe]))
-				lumen := lumenOf(rootR)
-				dir := artery[lobe].sub(arteryFrom[lobe]).unit()
-				off := g.offset(dir, rootR, lumen)
-				f.arteries = append(f.arteries, tube{arteryFrom[lobe], artery[lobe], rootR * 1.15, rootR})
-				f.airways = append(f.airways, tube{bronchusFrom[lobe], artery[lobe].add(off), lumen * 1.1, lumen})
-				g.grow(artery[lobe], artery[lobe].add(off), dir, targets[lobe])
-				f.arteries, f.airways = append(f.arteries, g.vessels...), append(f.airways, g.airways...)
-			} else {
-				rootR := radiusOf(len(targets[lobe]))
-				f.veins = append(f.veins, tube{veinFrom[lobe], veinAt[lobe], rootR * 1.2, rootR})
-				g.grow(veinAt[lobe], vec{}, veinAt[lobe].sub(veinFrom[lobe]).unit(), targets[lobe])
-				f.veins = append(f.veins, g.vessels...)
-			}
-		}
+
+	for lobe, ends := range a.targets(r, arteryEnds) {
+		g := &grower{r: r, a: a, beside: vec{r.NormFloat64(), r.NormFloat64(), r.NormFloat64()}.unit()}
+		root := radiusOf(len(ends))
+		lumen := lumenOf(root)
+		dir := artery[lobe].sub(arteryFrom[lobe]).unit()
+		off := g.offset(dir, root, lumen)
+		f.arteries = append(f.arteries, tube{arteryFrom[lobe], artery[lobe], root * 1.15, root})
+		f.airways = append(f.airways, tube{bronchusFrom[lobe], artery[lobe].add(off), lumen * 1.1, lumen})
+		g.draw(g.connect(artery[lobe], ends), artery[lobe].add(off), dir, true)
+		f.arteries, f.airways = append(f.arteries, g.vessels...), append(f.airways, g.airways...)
+	}
+	for lobe, ends := range a.targets(r, veinEnds) {
+		g := &grower{r: r, a: a}
+		root := radiusOf(len(ends))
+		f.veins = append(f.veins, tube{veinFrom[lobe], veinAt[lobe], root * 1.2, root})
+		g.draw(g.connect(veinAt[lobe], ends), vec{}, veinAt[lobe].sub(veinFrom[lobe]).unit(), false)
+		f.veins = append(f.veins, g.vessels...)
 	}
 	return f
 }
@@ -78,118 +75,220 @@ func (a *anatomy) targets(r *rand.Rand, n int) [lobes][]vec {
 }
 
 // lumenOf is the inner radius of the bronchus beside an artery.
-func lumenOf(artery float64) float64 { return math.Min(0.88*artery-0.1, 4.6) }
+func lumenOf(artery float64) float64 { return math.Min(0.85*artery-0.1, 4.6) }
 
 // wallOf is the thickness of its wall.
-func wallOf(lumen float64) float64 { return 0.45 + 0.16*lumen }
+func wallOf(lumen float64) float64 { return 0.3 + 0.12*lumen }
+
+// smallestLumen that is drawn: finer bronchi can't be told from the lung.
+const smallestLumen = 0.8
 
 type grower struct {
 	r       *rand.Rand
 	a       *anatomy
-	lobe    int
-	bronchi bool
 	beside  vec // the side of the artery on which the bronchus runs
 	vessels []tube
 	airways []tube
 }
 
 func (g *grower) offset(dir vec, artery, lumen float64) vec {
-	return dir.cross(g.beside).unit().mul(artery + lumen + wallOf(lumen) + 0.2)
+	return dir.cross(g.beside).unit().mul(artery + lumen + wallOf(lumen) + 0.1)
 }
 
-// grow divides the targets in two again and again: a branch runs part of the way
-// to their centre, bends from the direction it comes from, and splits across the
-// direction in which the targets spread the most.
-func (g *grower) grow(from, airwayFrom, dir vec, targets []vec) {
-	n := len(targets)
-	if n == 0 {
-		return
-	}
-	var centre vec
-	for _, t := range targets {
-		centre = centre.add(t)
-	}
-	centre = centre.mul(1 / float64(n))
-	to := targets[0]
-	if n > 1 {
-		part := between(g.r, 0.28, 0.5)
-		if n < 4 {
-			part = between(g.r, 0.4, 0.65)
-		}
-		to = from.lerp(centre, part)
-		way := to.sub(from).length()
-		to = to.add(dir.mul(0.22 * way))
-		to = to.add(vec{g.r.NormFloat64(), g.r.NormFloat64(), g.r.NormFloat64()}.mul(0.07 * way))
-		// A vessel does not leave its lung: pull the branching point back towards the targets.
-		for try := 0; try < 6 && g.a.lungDepthAt(to) < 3; try++ {
-			to = to.lerp(targets[g.r.IntN(n)], 0.3)
-		}
-	}
-	radius := radiusOf(n)
-	way := to.sub(from).length()
-	bend := from.add(dir.mul(0.45 * way))
-	pieces := int(math.Ceil(way / 5))
-	lumen := lumenOf(radius)
-	bronchus := g.bronchi && lumen > 0.65
-	prev, prevAirway, prevDir := from, airwayFrom, dir
-	end := radius
-	if n > 1 {
-		end = math.Max(radius*0.93, terminalRadius)
-	} else {
-		end = radius * 0.75
-	}
-	for i := 1; i <= pieces; i++ {
-		t := float64(i) / float64(pieces)
-		p := from.mul((1 - t) * (1 - t)).add(bend.mul(2 * t * (1 - t))).add(to.mul(t * t))
-		prevDir = p.sub(prev).unit()
-		r0, r1 := lerp(radius, end, t-1/float64(pieces)), lerp(radius, end, t)
-		g.vessels = append(g.vessels, tube{prev, p, r0, r1})
-		if bronchus {
-			q := p.add(g.offset(prevDir, r1, lumen))
-			g.airways = append(g.airways, tube{prevAirway, q, lumen, lumen * 0.97})
-			prevAirway = q
-		}
-		prev = p
-	}
-	if n == 1 {
-		return
-	}
-	g.split(targets, to, prevDir)
-	share := between(g.r, 0.22, 0.5)
-	k := min(max(int(math.Round(share*float64(n))), 1), n-1)
-	if g.r.IntN(2) == 0 {
-		k = n - k
-	}
-	first, second := slices.Clone(targets[:k]), slices.Clone(targets[k:])
-	g.grow(to, prevAirway, prevDir, first)
-	g.grow(to, prevAirway, prevDir, second)
+// branch is a stretch of vessel between two divisions.
+type branch struct {
+	from, to vec
+	parent   int    // -1 at the root
+	children [2]int // -1 at an end
+	ends     int    // that it serves
 }
 
-// split orders the targets along their widest spread across the direction dir.
-func (g *grower) split(targets []vec, at, dir vec) {
-	var mean vec
-	for _, t := range targets {
-		mean = mean.add(t)
+// detour is the price of an end's way to the root, beside that of the vessels'
+// substance: it makes side branches leave their trunk forwards, not square.
+const detour = 1.6
+
+// connect joins the ends to a root one after another, each to the branch where
+// it costs least and at the place where it costs least (constrained constructive
+// optimisation, Schreiner and Buxbaum, IEEE Trans Biomed Eng 1993; 40: 482). The
+// cost of a branch is its length times its cross-section. What is far apart
+// comes first, so the first branches become the trunks.
+func (g *grower) connect(root vec, ends []vec) []branch {
+	if len(ends) == 0 {
+		return nil
 	}
-	mean = mean.mul(1 / float64(len(targets)))
-	flat := func(v vec) vec { return v.sub(dir.mul(0.8 * v.dot(dir))) }
-	axis := vec{g.r.NormFloat64(), g.r.NormFloat64(), g.r.NormFloat64()}.unit()
-	for range 6 { // power iteration on the spread
-		var next vec
-		for _, t := range targets {
-			d := flat(t.sub(mean))
-			next = next.add(d.mul(d.dot(axis)))
-		}
-		axis = next.unit()
+	g.spread(root, ends)
+	substance := make([]float64, len(ends)+2)
+	for n := range substance {
+		substance[n] = math.Pow(float64(n), 2/murray)
 	}
-	axis = axis.add(vec{g.r.NormFloat64(), g.r.NormFloat64(), g.r.NormFloat64()}.mul(0.12)).unit()
-	slices.SortFunc(targets, func(a, b vec) int {
-		switch d := a.sub(b).dot(axis); {
-		case d < 0:
-			return -1
-		case d > 0:
-			return 1
+	tree := []branch{{root, ends[0], -1, [2]int{-1, -1}, 1}}
+	type choice struct {
+		cost float64
+		at   vec
+		to   int
+	}
+	// What the branches up to the root pay for one end more, and their length.
+	upstream, way := make([]float64, 0, 2*len(ends)), make([]float64, 0, 2*len(ends))
+	var order []int // parents before children
+	for _, end := range ends[1:] {
+		upstream, way = upstream[:len(tree)], way[:len(tree)]
+		order = append(order[:0], 0)
+		for i := 0; i < len(order); i++ {
+			b := &tree[order[i]]
+			if b.parent < 0 {
+				upstream[order[i]], way[order[i]] = 0, 0
+			} else {
+				up := &tree[b.parent]
+				l := up.to.sub(up.from).length()
+				upstream[order[i]] = upstream[b.parent] + l*(substance[up.ends+1]-substance[up.ends])
+				way[order[i]] = way[b.parent] + l
+			}
+			for _, c := range b.children {
+				if c >= 0 {
+					order = append(order, c)
+				}
+			}
 		}
-		return 0
-	})
+		var best [6]choice
+		for i := range best {
+			best[i].cost = math.Inf(1)
+		}
+		for i := range tree {
+			b := &tree[i]
+			base := upstream[i] + detour*way[i]
+			near, _ := (&tube{b.from, b.to, 0, 0}).nearest(end)
+			if base+near >= best[len(best)-1].cost {
+				continue
+			}
+			w0, w1, w2 := substance[b.ends+1]+detour, substance[b.ends], 1+detour
+			at := b.from.add(b.to).add(end).mul(1.0 / 3)
+			for range 7 { // Weiszfeld's iteration for the place of least cost
+				d0, d1, d2 := w0/(at.sub(b.from).length()+0.01), w1/(at.sub(b.to).length()+0.01), w2/(at.sub(end).length()+0.01)
+				at = b.from.mul(d0).add(b.to.mul(d1)).add(end.mul(d2)).mul(1 / (d0 + d1 + d2))
+			}
+			cost := base + w0*at.sub(b.from).length() + w1*at.sub(b.to).length() + w2*at.sub(end).length() -
+				substance[b.ends]*b.to.sub(b.from).length()
+			k := len(best)
+			for k > 0 && cost < best[k-1].cost {
+				k--
+			}
+			if k < len(best) {
+				copy(best[k+1:], best[k:])
+				best[k] = choice{cost, at, i}
+			}
+		}
+		for k, c := range best {
+			if math.IsInf(c.cost, 1) {
+				break
+			}
+			// A vessel does not leave its lung.
+			if out := g.outside(c.at, end); out && k < len(best)-1 && !math.IsInf(best[k+1].cost, 1) {
+				continue
+			}
+			old := tree[c.to]
+			stem, twig := len(tree), len(tree)+1
+			tree = append(tree,
+				branch{c.at, old.to, c.to, old.children, old.ends},
+				branch{c.at, end, c.to, [2]int{-1, -1}, 1})
+			for _, child := range old.children {
+				if child >= 0 {
+					tree[child].parent = stem
+				}
+			}
+			tree[c.to].to, tree[c.to].children = c.at, [2]int{stem, twig}
+			for i := c.to; i >= 0; i = tree[i].parent {
+				tree[i].ends++
+			}
+			break
+		}
+	}
+	return tree
+}
+
+func (g *grower) outside(a, b vec) bool {
+	for _, t := range []float64{0, 0.33, 0.67} {
+		if g.a.lungDepthAt(a.lerp(b, t)) < 1.5 {
+			return true
+		}
+	}
+	return false
+}
+
+// spread moves ends that are far from each other and from the root to the front.
+func (g *grower) spread(root vec, ends []vec) {
+	far := make([]float64, len(ends))
+	for i := range far {
+		far[i] = ends[i].sub(root).length()
+	}
+	for k := range min(24, len(ends)) {
+		best := k
+		for i := k; i < len(ends); i++ {
+			if far[i] > far[best] {
+				best = i
+			}
+		}
+		ends[k], ends[best] = ends[best], ends[k]
+		far[k], far[best] = far[best], far[k]
+		for i := k + 1; i < len(ends); i++ {
+			far[i] = math.Min(far[i], ends[i].sub(ends[k]).length())
+		}
+	}
+}
+
+// draw turns the tree into bent, tapering tubes, and the larger arteries' companions.
+func (g *grower) draw(tree []branch, airwayFrom, dir vec, bronchi bool) {
+	if len(tree) == 0 {
+		return
+	}
+	type start struct {
+		branch int
+		dir    vec // in which the parent arrives
+		airway vec
+		trunk  bool // the larger part of its parent
+	}
+	todo := []start{{0, dir, airwayFrom, true}}
+	for len(todo) > 0 {
+		s := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		b := &tree[s.branch]
+		way := b.to.sub(b.from).length()
+		own := b.to.sub(b.from).unit()
+		keep := 0.35 // a side branch turns soon, a trunk bends
+		if s.trunk {
+			keep = 0.7
+		}
+		wander := vec{g.r.NormFloat64(), g.r.NormFloat64(), g.r.NormFloat64()}.mul(0.07 * way)
+		bend := b.from.add(s.dir.mul(keep).add(own.mul(1 - keep)).mul(0.45 * way)).add(wander)
+		radius := radiusOf(b.ends)
+		last := radius * 0.96
+		if b.ends == 1 {
+			last = radius * 0.6
+		}
+		lumen := lumenOf(radius)
+		bronchus := bronchi && lumen > smallestLumen
+		pieces := max(int(math.Ceil(way/4)), 1)
+		prev, airway, heading := b.from, s.airway, own
+		for i := 1; i <= pieces; i++ {
+			t := float64(i) / float64(pieces)
+			p := b.from.mul((1 - t) * (1 - t)).add(bend.mul(2 * t * (1 - t))).add(b.to.mul(t * t))
+			if p.sub(prev).length() > 1e-6 {
+				heading = p.sub(prev).unit()
+			}
+			r0, r1 := lerp(radius, last, t-1/float64(pieces)), lerp(radius, last, t)
+			g.vessels = append(g.vessels, tube{prev, p, r0, r1})
+			if bronchus {
+				q := p.add(g.offset(heading, r1, lumen))
+				g.airways = append(g.airways, tube{airway, q, lumen, lumen})
+				airway = q
+			}
+			prev = p
+		}
+		if c := b.children; c[0] >= 0 {
+			first, second := c[0], c[1]
+			if tree[first].ends < tree[second].ends {
+				first, second = second, first
+			}
+			todo = append(todo, start{first, heading, airway, true}, start{second, heading, airway, false})
+		}
+	}
 }

@@ -1,0 +1,161 @@
+// Command bench is `make bench`: each row times pulmonode and a peer in turn, in
+// one run on one machine, and prints the medians and their ratio. It writes
+// bench.json. A row that can't run here says why.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// row is one line of the table. Ours and Theirs are medians in Unit; Ratio is
+// how many times better ours is.
+type row struct {
+	Name    string  `json:"name"`
+	Peer    string  `json:"peer"`
+	Ratio   float64 `json:"ratio"`
+	Ours    float64 `json:"ours"`
+	Theirs  float64 `json:"theirs"`
+	Unit    string  `json:"unit"`
+	Runs    int     `json:"runs"`
+	Spread  string  `json:"spread,omitempty"` // lowest to highest of ours / of theirs
+	Command string  `json:"command,omitempty"`
+	Skipped string  `json:"skipped,omitempty"`
+}
+
+type bench struct {
+	ctx    context.Context
+	binary string
+	python string
+	dir    string // temporary
+	slices int
+	runs   int
+	series string // the phantom that rows share
+}
+
+func main() {
+	b := &bench{python: os.Getenv("PULMONODE_PYTHON")}
+	only := flag.String("only", "", "run only the rows whose names begin so")
+	out := flag.String("out", "bench.json", "the file to write")
+	flag.StringVar(&b.binary, "pulmonode", "bin/pulmonode", "the built command")
+	flag.IntVar(&b.slices, "slices", 300, "slices of the CT series")
+	flag.IntVar(&b.runs, "runs", 5, "runs of each side")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	b.ctx = ctx
+	if err := b.run(*only, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (b *bench) run(only, out string) error {
+	var err error
+	if b.dir, err = os.MkdirTemp("", "pulmonode-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	b.series = filepath.Join(b.dir, "ct")
+	c := b.command(b.binary, "phantom", "--out", b.series, "--slices", fmt.Sprint(b.slices), "--spacing", fmt.Sprint(300/float64(b.slices)))
+	if text, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("phantom: %w\n%s", err, text)
+	}
+	rows := []struct {
+		name string
+		run  func() row
+	}{
+		{"receive-stock-sender", b.receiveStock},
+		{"receive-own-sender", b.receiveOwn},
+		{"send", func() row { return row{Skipped: "measured with receive-own-sender in this form"} }},
+		{"load", b.load},
+		{"infer-cpu", b.infer},
+		{"infer-gpu", func() row { return row{Skipped: "no GPU row in this form"} }},
+		{"pipeline-cpu", b.pipeline},
+		{"pipeline-gpu", func() row { return row{Skipped: "no GPU row in this form"} }},
+		{"documents", func() row { return row{Skipped: "highdicom is not timed in this form"} }},
+	}
+	var table []row
+	for _, r := range rows {
+		if !strings.HasPrefix(r.name, only) || b.ctx.Err() != nil {
+			continue
+		}
+		line := r.run()
+		line.Name = r.name
+		table = append(table, line)
+		line.print()
+	}
+	text, err := json.MarshalIndent(table, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(out, append(text, '\n'), 0o644)
+}
+
+func (r row) print() {
+	if r.Skipped != "" {
+		fmt.Printf("%-22s skipped: %s\n", r.Name, r.Skipped)
+		return
+	}
+	fmt.Printf("%-22s %8.2f x %-28s ours %.4g, theirs %.4g %s (%s; %d runs)\n%24s%s\n", r.Name, r.Ratio, r.Peer, r.Ours, r.Theirs, r.Unit, r.Spread, r.Runs, "", r.Command)
+}
+
+func (b *bench) command(name string, args ...string) *exec.Cmd {
+	return exec.CommandContext(b.ctx, name, args...)
+}
+
+// inTurn runs ours and theirs alternately, after one uncounted run of each, and
+// fills in the medians. Each returns a figure in the row's unit; with
+// higherIsBetter the ratio is ours over theirs, else theirs over ours.
+func (b *bench) inTurn(r row, higherIsBetter bool, ours, theirs func() (float64, error)) row {
+	var a, p []float64
+	for i := range b.runs + 1 {
+		x, err := ours()
+		if err != nil {
+			return row{Skipped: "ours failed: " + err.Error()}
+		}
+		y, err := theirs()
+		if err != nil {
+			return row{Skipped: r.Peer + " failed: " + err.Error()}
+		}
+		if i > 0 {
+			a, p = append(a, x), append(p, y)
+		}
+	}
+	r.Runs = b.runs
+	r.Ours, r.Theirs = median(a), median(p)
+	r.Spread = fmt.Sprintf("%.4g-%.4g / %.4g-%.4g", slices.Min(a), slices.Max(a), slices.Min(p), slices.Max(p))
+	if higherIsBetter {
+		r.Ratio = r.Ours / r.Theirs
+	} else {
+		r.Ratio = r.Theirs / r.Ours
+	}
+	return r
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	if n := len(s); n%2 == 0 {
+		return (s[n/2-1] + s[n/2]) / 2
+	}
+	return s[len(s)/2]
+}
+
+// timed is how long a command takes, in seconds.
+func timed(c *exec.Cmd) (float64, error) {
+	begin := time.Now()
+	if out, err := c.CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("%s: %w\n%s", c.Args[0], err, out)
+	}
+	return time.Since(begin).Seconds(), nil
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/pulmonode/pulmonode/config"
+	"github.com/pulmonode/pulmonode/node"
+)
+
+func serveCommand() *cobra.Command {
+	var path string
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Receive, analyse and deliver until told to stop",
+		Long: `Receives series, analyses them and delivers the results until SIGTERM or ctrl-C.
+It then finishes what it is receiving and ends; work that waits goes on at the
+next start. A second signal ends it at once, and loses nothing either.`,
+		Example: "  pulmonode serve --config /etc/pulmonode/node.toml",
+		Args:    exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(path)
+			if err != nil {
+				return err
+			}
+			log, err := logger(cfg.Log)
+			if err != nil {
+				return err
+			}
+			defer log.Sync()
+			return node.Run(c.Context(), cfg, log)
+		},
+	}
+	configFlag(c, &path)
+	return c
+}
+
+func configFlag(c *cobra.Command, path *string) {
+	c.Flags().StringVar(path, "config", "node.toml", "the configuration")
+}
+
+// loadConfig reads a configuration, says its warnings on the standard error and
+// fails on its faults.
+func loadConfig(path string) (*config.Config, error) {
+	cfg, faults := config.Load(path)
+	for _, f := range faults {
+		fmt.Fprintln(os.Stderr, f)
+	}
+	if config.Fatal(faults) {
+		return nil, fmt.Errorf("%s can't be used as it is (pulmonode check --config %s tries everything it names)", path, path)
+	}
+	return cfg, nil
+}
+
+func logger(c config.Log) (*zap.Logger, error) {
+	level, err := zapcore.ParseLevel(c.Level)
+	if err != nil {
+		return nil, err
+	}
+	z := zap.NewProductionConfig()
+	z.Level = zap.NewAtomicLevelAt(level)
+	z.Encoding = c.Format
+	z.Sampling = nil // one line an event: an event that is not logged did not happen
+	z.DisableCaller, z.DisableStacktrace = true, true
+	z.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
+	if c.Format == "console" {
+		z.EncoderConfig.EncodeLevel = zapcore.CapitalLevelEncoder
+	}
+	return z.Build()
+}

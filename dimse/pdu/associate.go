@@ -1,0 +1,249 @@
+package pdu
+
+import (
+	"encoding/binary"
+	"strings"
+)
+
+// Item types of A-ASSOCIATE PDUs (PS3.8 9.3.2, annex D; PS3.7 annex D.3).
+const (
+	itemApplicationContext = 0x10
+	itemContextRQ          = 0x20
+	itemContextAC          = 0x21
+	itemAbstractSyntax     = 0x30
+	itemTransferSyntax     = 0x40
+	itemUserInformation    = 0x50
+	itemMaximumLength      = 0x51
+	itemImplementationUID  = 0x52
+	itemAsynchronous       = 0x53
+	itemRole               = 0x54
+	itemImplementationName = 0x55
+	itemUserIdentityRQ     = 0x58
+	itemUserIdentityAC     = 0x59
+)
+
+// ApplicationContext is DICOM's one application context name (PS3.7 A.2.1).
+const ApplicationContext = "1.2.840.10008.3.1.1.1"
+
+// Results of a presentation context (PS3.8 9.3.3.2).
+const (
+	Acceptance                  = 0
+	UserRejection               = 1
+	NoReason                    = 2
+	AbstractSyntaxNotSupported  = 3
+	TransferSyntaxesUnsupported = 4
+)
+
+// PresentationContext is an item of an A-ASSOCIATE PDU. A request has an
+// abstract syntax and transfer syntaxes, an answer a result and one of them.
+type PresentationContext struct {
+	ID               byte
+	Result           byte
+	AbstractSyntax   string
+	TransferSyntaxes []string
+}
+
+// Role is an SCP/SCU role selection (PS3.7 D.3.3.4).
+type Role struct {
+	SOPClassUID string
+	SCU, SCP    bool
+}
+
+// UserIdentity is a user identity request (PS3.7 D.3.3.7).
+type UserIdentity struct {
+	Type               byte
+	ResponseRequested  bool
+	Primary, Secondary []byte
+}
+
+// AAssociate is an A-ASSOCIATE-RQ or, when Accept is set, an A-ASSOCIATE-AC.
+type AAssociate struct {
+	Accept              bool
+	ProtocolVersion     uint16
+	CalledAE, CallingAE string // without the padding
+	ApplicationContext  string
+	Contexts            []PresentationContext
+
+	MaxLength             uint32 // of a PDU's variable field; 0: no limit
+	ImplementationUID     string
+	ImplementationVersion string
+	Asynchronous          *[2]uint16 // operations invoked, performed
+	Roles                 []Role
+	UserIdentity          *UserIdentity
+	IdentityResponse      []byte // answer to a positive response request
+}
+
+// Encode returns the whole PDU.
+func (a *AAssociate) Encode() []byte {
+	b := make([]byte, HeaderSize, 1024)
+	b[0] = byte(TypeAAssociateRQ)
+	if a.Accept {
+		b[0] = byte(TypeAAssociateAC)
+	}
+	b = binary.BigEndian.AppendUint16(b, a.ProtocolVersion)
+	b = append(b, 0, 0)
+	b = append(b, pad16(a.CalledAE)...)
+	b = append(b, pad16(a.CallingAE)...)
+	b = append(b, make([]byte, 32)...)
+	b = item(b, itemApplicationContext, []byte(a.ApplicationContext))
+	for _, c := range a.Contexts {
+		body := []byte{c.ID, 0, c.Result, 0}
+		kind := byte(itemContextAC)
+		if !a.Accept {
+			kind = itemContextRQ
+			body = item(body, itemAbstractSyntax, []byte(c.AbstractSyntax))
+		}
+		for _, ts := range c.TransferSyntaxes {
+			body = item(body, itemTransferSyntax, []byte(ts))
+		}
+		b = item(b, kind, body)
+	}
+	user := item(nil, itemMaximumLength, binary.BigEndian.AppendUint32(nil, a.MaxLength))
+	user = item(user, itemImplementationUID, []byte(a.ImplementationUID))
+	if a.Asynchronous != nil {
+		user = item(user, itemAsynchronous, binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, a.Asynchronous[0]), a.Asynchronous[1]))
+	}
+	for _, r := range a.Roles {
+		body := binary.BigEndian.AppendUint16(nil, uint16(len(r.SOPClassUID)))
+		body = append(body, r.SOPClassUID...)
+		user = item(user, itemRole, append(body, flag(r.SCU), flag(r.SCP)))
+	}
+	if a.ImplementationVersion != "" {
+		user = item(user, itemImplementationName, []byte(a.ImplementationVersion))
+	}
+	if u := a.UserIdentity; u != nil {
+		body := []byte{u.Type, flag(u.ResponseRequested)}
+		body = append(binary.BigEndian.AppendUint16(body, uint16(len(u.Primary))), u.Primary...)
+		body = append(binary.BigEndian.AppendUint16(body, uint16(len(u.Secondary))), u.Secondary...)
+		user = item(user, itemUserIdentityRQ, body)
+	}
+	if a.IdentityResponse != nil {
+		user = item(user, itemUserIdentityAC, append(binary.BigEndian.AppendUint16(nil, uint16(len(a.IdentityResponse))), a.IdentityResponse...))
+	}
+	b = item(b, itemUserInformation, user)
+	binary.BigEndian.PutUint32(b[2:], uint32(len(b)-HeaderSize))
+	return b
+}
+
+func item(b []byte, kind byte, body []byte) []byte {
+	b = append(b, kind, 0)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(body)))
+	return append(b, body...)
+}
+
+func flag(b bool) byte {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// pad16 is an AE title in its field of sixteen characters.
+func pad16(s string) string { return (s + strings.Repeat(" ", 16))[:16] }
+
+// DecodeAAssociate reads the body of an A-ASSOCIATE-RQ or -AC, the bytes after
+// the PDU's header. Items that are not known are passed over (PS3.8 9.3.1).
+func DecodeAAssociate(t Type, body []byte) (*AAssociate, error) {
+	if len(body) < 68 {
+		return nil, invalid("%v of %d bytes is too short", t, len(body))
+	}
+	a := &AAssociate{
+		Accept:          t == TypeAAssociateAC,
+		ProtocolVersion: binary.BigEndian.Uint16(body),
+		CalledAE:        strings.Trim(string(body[4:20]), " "),
+		CallingAE:       strings.Trim(string(body[20:36]), " "),
+	}
+	err := items(body[68:], func(kind byte, v []byte) error {
+		switch kind {
+		case itemApplicationContext:
+			a.ApplicationContext = uid(v)
+		case itemContextRQ, itemContextAC:
+			c, err := decodeContext(v)
+			if err != nil {
+				return err
+			}
+			a.Contexts = append(a.Contexts, c)
+		case itemUserInformation:
+			return items(v, a.decodeUser)
+		}
+		return nil
+	})
+	return a, err
+}
+
+func decodeContext(v []byte) (c PresentationContext, err error) {
+	if len(v) < 4 {
+		return c, invalid("presentation context of %d bytes", len(v))
+	}
+	c.ID, c.Result = v[0], v[2]
+	err = items(v[4:], func(kind byte, v []byte) error {
+		switch kind {
+		case itemAbstractSyntax:
+			c.AbstractSyntax = uid(v)
+		case itemTransferSyntax:
+			c.TransferSyntaxes = append(c.TransferSyntaxes, uid(v))
+		}
+		return nil
+	})
+	return c, err
+}
+
+func (a *AAssociate) decodeUser(kind byte, v []byte) error {
+	switch kind {
+	case itemMaximumLength:
+		if len(v) != 4 {
+			return invalid("maximum length of %d bytes", len(v))
+		}
+		a.MaxLength = binary.BigEndian.Uint32(v)
+	case itemImplementationUID:
+		a.ImplementationUID = uid(v)
+	case itemImplementationName:
+		a.ImplementationVersion = strings.TrimRight(string(v), " \x00")
+	case itemAsynchronous:
+		if len(v) != 4 {
+			return invalid("asynchronous operations window of %d bytes", len(v))
+		}
+		a.Asynchronous = &[2]uint16{binary.BigEndian.Uint16(v), binary.BigEndian.Uint16(v[2:])}
+	case itemRole:
+		if len(v) < 4 || len(v) != 4+int(binary.BigEndian.Uint16(v)) {
+			return invalid("role selection of %d bytes", len(v))
+		}
+		n := len(v) - 2
+		a.Roles = append(a.Roles, Role{uid(v[2:n]), v[n] == 1, v[n+1] == 1})
+	case itemUserIdentityRQ:
+		if len(v) < 6 {
+			return invalid("user identity of %d bytes", len(v))
+		}
+		n := int(binary.BigEndian.Uint16(v[2:]))
+		if len(v) < 6+n || len(v) != 6+n+int(binary.BigEndian.Uint16(v[4+n:])) {
+			return invalid("user identity of %d bytes", len(v))
+		}
+		a.UserIdentity = &UserIdentity{v[0], v[1] == 1, v[4 : 4+n], v[6+n:]}
+	case itemUserIdentityAC:
+		if len(v) < 2 || len(v) != 2+int(binary.BigEndian.Uint16(v)) {
+			return invalid("user identity response of %d bytes", len(v))
+		}
+		a.IdentityResponse = v[2:]
+	}
+	return nil
+}
+
+func items(b []byte, each func(kind byte, v []byte) error) error {
+	for len(b) > 0 {
+		if len(b) < 4 {
+			return invalid("%d bytes are left where an item should be", len(b))
+		}
+		n := 4 + int(binary.BigEndian.Uint16(b[2:]))
+		if n > len(b) {
+			return invalid("item %02X of %d bytes where %d are left", b[0], n, len(b))
+		}
+		if err := each(b[0], b[4:n]); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// uid is a UID field; a trailing NUL or space is padding that some peers write.
+func uid(v []byte) string { return strings.TrimRight(string(v), " \x00") }

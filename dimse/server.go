@@ -1,0 +1,512 @@
+package dimse
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pulmonode/pulmonode/dimse/dataset"
+	"github.com/pulmonode/pulmonode/dimse/pdu"
+	"github.com/pulmonode/pulmonode/dimse/ul"
+)
+
+// Handler decides on associations. Its Session gets what comes in.
+type Handler interface {
+	// Associate is called for each acceptable request. An error refuses: a
+	// *Reject as it says, any other permanently without a reason.
+	Associate(ctx context.Context, a *Association) (Session, error)
+}
+
+// Session is one association's receiver. Its methods are called one at a time.
+type Session interface {
+	// Store takes one instance. The status it returns is the answer, so what it
+	// calls a success must be kept by then. A panic is answered 0110H.
+	Store(ctx context.Context, r *StoreRequest) Status
+	// End is called once, last.
+	End(e End)
+}
+
+// Association is what is known of a peer and its request.
+type Association struct {
+	ID                  uint64 // counts from 1
+	CallingAE, CalledAE string
+	RemoteAddr          net.Addr
+	TLS                 *tls.ConnectionState // nil without TLS
+	Contexts            []PresentationContext
+	UserIdentity        *pdu.UserIdentity
+}
+
+// PresentationContext is one that was proposed, and what became of it.
+type PresentationContext struct {
+	ID             byte
+	SOPClassUID    string
+	Proposed       []string
+	Result         byte   // PS3.8 9.3.3.2: 0 accepted, 3 abstract syntax, 4 transfer syntaxes
+	TransferSyntax string // when accepted
+}
+
+// StoreRequest is a C-STORE-RQ (PS3.7 9.1.1).
+type StoreRequest struct {
+	ContextID                   byte
+	MessageID                   uint16
+	SOPClassUID, SOPInstanceUID string // as in the command, not yet checked against the data set
+	TransferSyntaxUID           string
+	Priority                    uint16
+	MoveOriginatorAE            string
+	MoveOriginatorID            uint16
+	Data                        io.Reader // the data set; io.ErrUnexpectedEOF when the peer breaks off
+}
+
+// End says how an association ended.
+type End struct {
+	How How
+	Err error // nil when released
+}
+
+// How an association ended.
+type How int
+
+// The ways to end.
+const (
+	Released How = iota // by A-RELEASE
+	Aborted             // by A-ABORT, from either side
+	Broken              // the transport closed, or the server shut down
+)
+
+// Reject refuses an association (PS3.8 9.3.4).
+type Reject struct{ Result, Source, Reason byte }
+
+func (r *Reject) Error() string {
+	return fmt.Sprintf("association rejected (result %d, source %d, reason %d)", r.Result, r.Source, r.Reason)
+}
+
+// Rejections that the server gives by itself.
+var (
+	rejectContextName = &Reject{1, 1, 2}
+	rejectCalledAE    = &Reject{1, 1, 7}
+	rejectVersion     = &Reject{1, 2, 2}
+	rejectLocalLimit  = &Reject{2, 3, 2}
+	rejectNoReason    = &Reject{1, 1, 1}
+)
+
+// Server accepts associations. Set its fields before Serve.
+type Server struct {
+	AETitle          string   // that peers must call; "": any
+	Handler          Handler  // required
+	AbstractSyntaxes []string // SOP classes accepted besides Verification; nil: every storage class
+	TransferSyntaxes []string // nil: Explicit and Implicit VR Little Endian
+	MaxAssociations  int      // 0: 64; more are rejected "local limit exceeded"
+	MaxPDU           uint32   // 0: DefaultMaxPDU
+	Timeouts         Timeouts
+	TLS              *tls.Config // nil: plain
+
+	mu        sync.Mutex
+	listeners map[net.Listener]bool
+	conns     map[*serverConn]bool
+	draining  bool
+	running   sync.WaitGroup
+	last      atomic.Uint64
+}
+
+// ErrServerClosed is what Serve returns after Shutdown.
+var ErrServerClosed = errors.New("dimse: server closed")
+
+// Serve answers the peers of a listener until it fails or Shutdown is called.
+func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	if s.draining {
+		s.mu.Unlock()
+		l.Close()
+		return ErrServerClosed
+	}
+	if s.listeners == nil {
+		s.listeners, s.conns = map[net.Listener]bool{}, map[*serverConn]bool{}
+	}
+	s.listeners[l] = true
+	s.mu.Unlock()
+	defer l.Close()
+	for wait := time.Duration(0); ; {
+		c, err := l.Accept()
+		s.mu.Lock()
+		draining := s.draining
+		if err == nil && !draining {
+			s.running.Add(1)
+		}
+		s.mu.Unlock()
+		switch {
+		case draining:
+			if err == nil {
+				c.Close()
+			}
+			return ErrServerClosed
+		case errors.Is(err, net.ErrClosed):
+			return err
+		case err != nil:
+			// Out of descriptors and the like: it passes when peers leave.
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			time.Sleep(wait)
+		default:
+			wait = 0
+			go s.connected(c)
+		}
+	}
+}
+
+// Shutdown stops accepting, lets each message that is being received finish and
+// be answered, and closes the associations. When ctx ends first they are cut.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.draining = true
+	for l := range s.listeners {
+		l.Close()
+	}
+	for c := range s.conns {
+		c.drain()
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() { s.running.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	for c := range s.conns {
+		c.cancel()
+		c.t.Conn.Close()
+	}
+	s.mu.Unlock()
+	<-done
+	return ctx.Err()
+}
+
+// serverConn is one association on the server's side.
+type serverConn struct {
+	server  *Server
+	t       *transport
+	ctx     context.Context
+	cancel  context.CancelFunc
+	session Session
+	syntax  map[byte]*PresentationContext // accepted ones by ID
+
+	mu       sync.Mutex
+	idle     bool // waiting for a message
+	draining bool
+}
+
+// drain ends the wait for a next message; one that is being received finishes.
+func (c *serverConn) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	if c.idle {
+		c.t.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (s *Server) connected(conn net.Conn) {
+	defer s.running.Done()
+	if t, ok := conn.(*net.TCPConn); ok {
+		t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive / 3})
+	}
+	var state *tls.ConnectionState
+	times := s.Timeouts.withDefaults()
+	if s.TLS != nil {
+		secure := tls.Server(conn, s.TLS)
+		secure.SetDeadline(time.Now().Add(times.Request))
+		if err := secure.Handshake(); err != nil {
+			conn.Close()
+			return
+		}
+		secure.SetDeadline(time.Time{})
+		cs := secure.ConnectionState()
+		conn, state = secure, &cs
+	}
+	maxPDU := s.MaxPDU
+	if maxPDU == 0 {
+		maxPDU = DefaultMaxPDU
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c := &serverConn{server: s, t: newTransport(conn, times, maxPDU), ctx: ctx, cancel: cancel, syntax: map[byte]*PresentationContext{}}
+	s.mu.Lock()
+	over := len(s.conns) >= s.limit()
+	s.conns[c] = true
+	if s.draining {
+		c.draining = true
+	}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+		conn.Close()
+	}()
+	if !c.associate(state, over) {
+		return
+	}
+	err := c.messages()
+	c.session.End(endOf(err))
+}
+
+func (s *Server) limit() int {
+	if s.MaxAssociations == 0 {
+		return 64
+	}
+	return s.MaxAssociations
+}
+
+func endOf(err error) End {
+	var abort *AbortError
+	switch {
+	case errors.Is(err, errReleased):
+		return End{How: Released}
+	case errors.As(err, &abort):
+		return End{Aborted, err}
+	default:
+		return End{Broken, err}
+	}
+}
+
+// associate reads the request and answers it.
+func (c *serverConn) associate(state *tls.ConnectionState, over bool) bool {
+	t := c.t
+	t.machine.Do(ul.Evt5)
+	h, err := t.header(t.times.Request, "before its association request")
+	if err != nil {
+		return false
+	}
+	if h.Type != pdu.TypeAAssociateRQ {
+		t.take(h) // the table says abort, or close
+		t.Conn.Close()
+		return false
+	}
+	body, err := t.body(h, "in its association request")
+	if err != nil {
+		return false
+	}
+	rq, err := pdu.DecodeAAssociate(h.Type, body)
+	if err == nil {
+		err = checkContexts(rq)
+	}
+	if err != nil {
+		t.invalid(err)
+		return false
+	}
+	t.machine.Do(ul.Evt6)
+	a := &Association{ID: c.server.last.Add(1), CallingAE: rq.CallingAE, CalledAE: rq.CalledAE, RemoteAddr: t.RemoteAddr(), TLS: state, UserIdentity: rq.UserIdentity}
+	a.Contexts = c.server.negotiate(rq)
+	reject := c.server.refuses(rq, over)
+	if reject == nil {
+		session, err := c.server.Handler.Associate(c.ctx, a)
+		if err != nil {
+			if !errors.As(err, &reject) {
+				reject = rejectNoReason
+			}
+		}
+		c.session = session
+	}
+	if reject != nil {
+		t.machine.Do(ul.Evt8)
+		if t.write(pdu.AAssociateRJ{Result: reject.Result, Source: reject.Source, Reason: reject.Reason}.Encode()) == nil {
+			t.linger()
+		}
+		return false
+	}
+	ac := &pdu.AAssociate{Accept: true, ProtocolVersion: 1, CalledAE: rq.CalledAE, CallingAE: rq.CallingAE, ApplicationContext: pdu.ApplicationContext,
+		MaxLength: t.maxPDU, ImplementationUID: ImplementationClassUID, ImplementationVersion: ImplementationVersion}
+	for i := range a.Contexts {
+		p := &a.Contexts[i]
+		ts := p.TransferSyntax
+		if p.Result == pdu.Acceptance {
+			c.syntax[p.ID] = p
+		} else if len(p.Proposed) > 0 {
+			ts = p.Proposed[0] // not significant, but present (PS3.8 9.3.3.2)
+		}
+		ac.Contexts = append(ac.Contexts, pdu.PresentationContext{ID: p.ID, Result: p.Result, TransferSyntaxes: []string{ts}})
+	}
+	if rq.Asynchronous != nil {
+		ac.Asynchronous = &[2]uint16{1, 1}
+	}
+	if u := rq.UserIdentity; u != nil && u.ResponseRequested {
+		ac.IdentityResponse = []byte{}
+	}
+	t.machine.Do(ul.Evt7)
+	if err := t.write(ac.Encode()); err != nil {
+		c.session.End(End{Broken, t.broken(err, "in the answer to its association request")})
+		return false
+	}
+	return true
+}
+
+// checkContexts holds the presentation contexts' IDs against PS3.8 9.3.2.2.
+func checkContexts(rq *pdu.AAssociate) error {
+	if len(rq.Contexts) == 0 || len(rq.Contexts) > 128 {
+		return &pdu.Error{Reason: pdu.ReasonInvalidParameter, What: fmt.Sprintf("%d presentation contexts", len(rq.Contexts))}
+	}
+	var seen [256]bool
+	for _, p := range rq.Contexts {
+		if p.ID%2 == 0 || seen[p.ID] {
+			return &pdu.Error{Reason: pdu.ReasonInvalidParameter, What: fmt.Sprintf("presentation context ID %d is even or used twice", p.ID)}
+		}
+		seen[p.ID] = true
+	}
+	return nil
+}
+
+// refuses is what the server rejects before the handler is asked.
+func (s *Server) refuses(rq *pdu.AAssociate, over bool) *Reject {
+	switch {
+	case rq.ProtocolVersion&1 == 0:
+		return rejectVersion
+	case rq.ApplicationContext != pdu.ApplicationContext:
+		return rejectContextName
+	case s.AETitle != "" && rq.CalledAE != s.AETitle:
+		return rejectCalledAE
+	case over:
+		return rejectLocalLimit
+	}
+	return nil
+}
+
+// negotiate answers each proposed context: the peer's first transfer syntax
+// among what is taken.
+func (s *Server) negotiate(rq *pdu.AAssociate) []PresentationContext {
+	taken := s.TransferSyntaxes
+	if taken == nil {
+		taken = []string{dataset.ExplicitLE, dataset.ImplicitLE}
+	}
+	out := make([]PresentationContext, len(rq.Contexts))
+	for i, p := range rq.Contexts {
+		c := PresentationContext{ID: p.ID, SOPClassUID: p.AbstractSyntax, Proposed: p.TransferSyntaxes}
+		syntaxes := taken
+		if p.AbstractSyntax == dataset.Verification {
+			syntaxes = []string{dataset.ExplicitLE, dataset.ImplicitLE}
+		}
+		at := slices.IndexFunc(p.TransferSyntaxes, func(ts string) bool { return slices.Contains(syntaxes, ts) })
+		switch {
+		case !s.serves(p.AbstractSyntax):
+			c.Result = pdu.AbstractSyntaxNotSupported
+		case at < 0:
+			c.Result = pdu.TransferSyntaxesUnsupported
+		default:
+			c.TransferSyntax = p.TransferSyntaxes[at]
+		}
+		out[i] = c
+	}
+	return out
+}
+
+// storagePrefix begins the UID of every storage SOP class (PS3.4 B.5).
+const storagePrefix = "1.2.840.10008.5.1.4.1.1."
+
+func (s *Server) serves(class string) bool {
+	if class == dataset.Verification {
+		return true
+	}
+	if s.AbstractSyntaxes == nil {
+		return len(class) > len(storagePrefix) && class[:len(storagePrefix)] == storagePrefix
+	}
+	return slices.Contains(s.AbstractSyntaxes, class)
+}
+
+// messages answers one message after the other until the association ends.
+func (c *serverConn) messages() error {
+	for {
+		c.mu.Lock()
+		if c.draining {
+			c.mu.Unlock()
+			return c.t.abort(ul.Evt15, 0, "the server shuts down")
+		}
+		c.idle = true
+		c.mu.Unlock()
+		id, cmd, err := c.t.readCommand()
+		c.mu.Lock()
+		c.idle = false
+		c.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if err := c.answer(id, cmd); err != nil {
+			return err
+		}
+	}
+}
+
+// answer carries out one message.
+func (c *serverConn) answer(id byte, cmd command) error {
+	t := c.t
+	context, ok := c.syntax[id]
+	if !ok {
+		return t.abort(ul.Evt19, pdu.ReasonInvalidParameter, fmt.Sprintf("a message on presentation context %d, which was not accepted", id))
+	}
+	field, ok := cmd.number(elCommandField)
+	if !ok {
+		return t.abort(ul.Evt19, pdu.ReasonInvalidParameter, "a command without Command Field")
+	}
+	if field == cCancelRQ {
+		return nil // nothing here can be cancelled
+	}
+	message, ok := cmd.number(elMessageID)
+	if !ok || field&response != 0 {
+		return t.abort(ul.Evt19, pdu.ReasonInvalidParameter, fmt.Sprintf("command %04X without Message ID, or a response where a request was due", field))
+	}
+	data := &dataSet{t: t, contextID: id, done: !cmd.hasDataSet()}
+	var status Status
+	switch {
+	case field == cEchoRQ && context.SOPClassUID == dataset.Verification:
+		status = Success
+	case field == cStoreRQ && context.SOPClassUID == dataset.Verification, field == cEchoRQ:
+		status = UnrecognizedOperation
+	case field == cStoreRQ:
+		status = c.store(context, message, cmd, data)
+	default:
+		status = UnrecognizedOperation
+	}
+	// What the handler left of the data set is read past, so that the next
+	// message begins where it should.
+	if _, err := io.Copy(io.Discard, data); err != nil {
+		return t.ended
+	}
+	rsp := []commandElement{
+		{elAffectedSOPClass, cmd.text(elAffectedSOPClass)}, {elCommandField, field | response},
+		{elMessageIDResponded, message}, {elDataSetType, uint16(noDataSet)}, {elStatus, uint16(status)},
+	}
+	if uid := cmd.text(elAffectedInstance); uid != "" {
+		rsp = append(rsp, commandElement{elAffectedInstance, uid})
+	}
+	body := encodeCommand(rsp)
+	b := pdu.AppendPData(make([]byte, 0, 512), pdu.PDV{Length: uint32(len(body)), ContextID: id, Command: true, Last: true})
+	if err := t.write(append(b, body...)); err != nil {
+		return t.broken(err, "taking a response")
+	}
+	return nil
+}
+
+// store hands a C-STORE to the session.
+func (c *serverConn) store(context *PresentationContext, message uint16, cmd command, data *dataSet) (status Status) {
+	r := &StoreRequest{ContextID: context.ID, MessageID: message, SOPClassUID: cmd.text(elAffectedSOPClass), SOPInstanceUID: cmd.text(elAffectedInstance),
+		TransferSyntaxUID: context.TransferSyntax, MoveOriginatorAE: cmd.text(elMoveOriginatorAE), Data: data}
+	r.Priority, _ = cmd.number(elPriority)
+	r.MoveOriginatorID, _ = cmd.number(elMoveOriginatorID)
+	switch {
+	case !cmd.hasDataSet(), r.SOPInstanceUID == "", r.SOPClassUID == "":
+		return MistypedArgument
+	case r.SOPClassUID != context.SOPClassUID:
+		return SOPClassNotSupported
+	}
+	defer func() {
+		if recover() != nil {
+			status = ProcessingFailure // the association goes on; the handler logs its own faults
+		}
+	}()
+	return c.session.Store(c.ctx, r)
+}

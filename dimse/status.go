@@ -1,0 +1,64 @@
+package dimse
+
+import "fmt"
+
+// Status is the status of a response (PS3.7 annex C, PS3.4 annex B).
+type Status uint16
+
+// Statuses by name.
+const (
+	Success               Status = 0x0000
+	ProcessingFailure     Status = 0x0110
+	DuplicateInstance     Status = 0x0111
+	SOPClassNotSupported  Status = 0x0122
+	NotAuthorized         Status = 0x0124
+	DuplicateInvocation   Status = 0x0210
+	UnrecognizedOperation Status = 0x0211
+	MistypedArgument      Status = 0x0212
+	OutOfResources        Status = 0xA700
+	DataSetMismatch       Status = 0xA900
+	CannotUnderstand      Status = 0xC000
+	Coercion              Status = 0xB000
+	ElementsDiscarded     Status = 0xB006
+	ClassMismatchWarning  Status = 0xB007
+)
+
+var statusNames = map[Status]string{
+	Success: "success", ProcessingFailure: "processing failure", DuplicateInstance: "duplicate SOP instance",
+	SOPClassNotSupported: "SOP class not supported", NotAuthorized: "not authorised", DuplicateInvocation: "duplicate invocation",
+	UnrecognizedOperation: "unrecognised operation", MistypedArgument: "mistyped argument",
+	Coercion: "warning: coercion of data elements", ElementsDiscarded: "warning: elements discarded",
+	ClassMismatchWarning: "warning: data set does not match SOP class",
+}
+
+// families are the statuses that only their first digits name.
+var families = map[Status]string{0xA700: "out of resources", 0xA900: "data set does not match SOP class", 0xC000: "cannot understand"}
+
+func (s Status) String() string {
+	name, ok := statusNames[s]
+	if !ok {
+		name, ok = families[s.family()]
+	}
+	if !ok {
+		name = "failure"
+	}
+	return fmt.Sprintf("%04XH (%s)", uint16(s), name)
+}
+
+func (s Status) family() Status {
+	if s&0xF000 == 0xC000 {
+		return 0xC000
+	}
+	return s & 0xFF00
+}
+
+// Warning reports whether the instance was stored with a reservation.
+func (s Status) Warning() bool { return s&0xF000 == 0xB000 }
+
+// Stored reports whether the peer has the instance.
+func (s Status) Stored() bool { return s == Success || s.Warning() }
+
+// Permanent reports whether sending the same again would end the same.
+func (s Status) Permanent() bool {
+	return !s.Stored() && s.family() != 0xA700 && s != ProcessingFailure
+}

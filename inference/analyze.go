@@ -1,0 +1,150 @@
+package inference
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pulmonode/pulmonode/inference/refine"
+	"github.com/pulmonode/pulmonode/inference/result"
+)
+
+// Series is what Analyze works on.
+type Series struct {
+	Paths      []string // the instances' files, Part 10
+	Generation int      // 1 for the first; 0 counts as 1
+	Closed     result.Closed
+
+	// UID makes the deterministic UID of an object of this generation. Tracking
+	// UIDs are made with the kind "tracking" and the nodule's number.
+	UID func(kind string, index int) string
+
+	// Predecessor is the result of the generation before, nil when there is none:
+	// nodules that overlap keep their ID and tracking UID.
+	Predecessor *result.Result
+}
+
+// Stages of an analysis, in order, as progress and timings name them.
+const (
+	StageLoad     = "load"     // slices decoded
+	StageResample = "resample" // 1 mm
+	StageLungs    = "lungs"    // the region searched
+	StageLocalize = "localize" // cubes searched
+	StageRefine   = "refine"   // slabs looked at
+	StageMeasure  = "measure"  // nodules measured
+)
+
+// Analyze searches one series for nodules. progress, when not nil, is told each
+// stage's work done and its total.
+//
+// A series that by rule cannot be analysed (its slices do not form a volume, no
+// lungs are in view) gives a result with the outcome "skipped" and the reason.
+// An error means that the analysis could not be carried out; it may be tried
+// again. Every other result comes from a complete search.
+func (p *Pipeline) Analyze(ctx context.Context, s Series, progress func(stage string, done, total int)) (*result.Result, error) {
+	if s.UID == nil {
+		return nil, errors.New("analyse series: no source of UIDs was given")
+	}
+	if progress == nil {
+		progress = func(string, int, int) {}
+	}
+	r := &result.Result{
+		Schema: result.Schema, Generation: max(s.Generation, 1), Closed: s.Closed,
+		Warnings: slices.Clone(p.warnings), Algorithm: p.Algorithm(),
+		TimingsS: map[string]float64{}, Nodules: []result.Nodule{},
+	}
+	r.Series.Instances = len(s.Paths)
+	watch := stopwatch{timings: r.TimingsS, began: time.Now(), progress: progress}
+
+	img, err := p.prepare(ctx, s.Paths, &r.Series, &watch)
+	var skip *skipError
+	if errors.As(err, &skip) {
+		r.Outcome, r.Reason = result.OutcomeSkipped, skip.reason
+		return r, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("analyse series: %w", err)
+	}
+	nodules, err := p.find(ctx, img, r, &watch)
+	if err != nil {
+		return nil, fmt.Errorf("analyse series: %w", err)
+	}
+	r.Nodules = describe(img, nodules, s)
+	watch.done(StageMeasure)
+	r.Outcome = result.OutcomeNone
+	if len(r.Nodules) > 0 {
+		r.Outcome = result.OutcomeNodules
+	}
+	r.Grid, r.Slices = img.ct.Grid, pictures(&img.ct, r.Nodules)
+	return r, nil
+}
+
+// find runs the two networks.
+func (p *Pipeline) find(ctx context.Context, img *image, r *result.Result, watch *stopwatch) ([]refine.Nodule, error) {
+	candidates, search, err := p.search(ctx, img, watch.of(StageLocalize))
+	if err != nil {
+		return nil, err
+	}
+	watch.done(StageLocalize)
+	if search.Dropped > 0 {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%d places looked like nodules; the %d most likely were judged, the others were not", len(candidates)+search.Dropped, len(candidates)))
+	}
+	nodules, err := refine.Find(ctx, &img.ct, p.refine, candidates, refine.Options{
+		Model: p.refine.Metadata, Batch: batches[p.refine.Provider].slabs, Workers: p.o.Threads, Flips: true,
+	}, watch.of(StageRefine))
+	if err != nil {
+		return nil, err
+	}
+	watch.done(StageRefine)
+	for _, n := range nodules {
+		if n.CutOff {
+			r.Warnings = append(r.Warnings, "a finding is larger than the field that contours are drawn in: its contour and its measures are those of a part")
+			break
+		}
+	}
+	return nodules, nil
+}
+
+// pictures returns the slices that pictures are drawn from: each nodule's key
+// slice, or the middle slice when there are none.
+func pictures(ct *refine.CT, nodules []result.Nodule) map[int]*result.Pixels {
+	out := map[int]*result.Pixels{}
+	take := func(z int) {
+		n := ct.NX * ct.NY
+		out[z] = &result.Pixels{Rows: ct.NY, Columns: ct.NX, HU: slices.Clone(ct.HU[z*n : (z+1)*n])}
+	}
+	for _, n := range nodules {
+		z := slices.IndexFunc(ct.Grid.Instances, func(i result.Instance) bool { return i.SOPInstanceUID == n.KeySlice })
+		if z >= 0 {
+			take(z)
+		}
+	}
+	if len(out) == 0 {
+		take(ct.NZ / 2)
+	}
+	return out
+}
+
+// skipError says by which rule a series is not analysed.
+type skipError struct{ reason string }
+
+func (e *skipError) Error() string { return e.reason }
+
+// stopwatch takes the time of each stage and passes progress on.
+type stopwatch struct {
+	timings  map[string]float64
+	began    time.Time
+	progress func(stage string, done, total int)
+}
+
+func (w *stopwatch) of(stage string) func(done, total int) {
+	return func(done, total int) { w.progress(stage, done, total) }
+}
+
+func (w *stopwatch) done(stage string) {
+	now := time.Now()
+	w.timings[stage] += now.Sub(w.began).Seconds()
+	w.began = now
+}

@@ -1,0 +1,446 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pulmonode/pulmonode/config"
+	"github.com/pulmonode/pulmonode/dimse"
+	"github.com/pulmonode/pulmonode/dimse/dataset"
+	"github.com/pulmonode/pulmonode/node/admin"
+	"github.com/pulmonode/pulmonode/node/deliver"
+	"github.com/pulmonode/pulmonode/node/job"
+	"github.com/pulmonode/pulmonode/node/series"
+	"github.com/pulmonode/pulmonode/node/store"
+)
+
+// Bounds of stopping: what receives is let finish its instances, what works is
+// given a moment before it is cut short; both are found again at the next start.
+const (
+	drainReception = 20 * time.Second
+	drainWork      = 5 * time.Second
+)
+
+// How often the files and the queue are compared, results age out, and a
+// closing that could not be queued is tried again.
+const (
+	reconcileEvery = 5 * time.Minute
+	retainEvery    = 10 * time.Minute
+	requeueAfter   = 10 * time.Second
+)
+
+// Run runs a node until ctx ends, and then ends it in order.
+func Run(ctx context.Context, c *config.Config, log *zap.Logger) error {
+	n, err := Start(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+	case err = <-n.failed:
+	}
+	return errors.Join(err, n.Stop())
+}
+
+// parts are what tests put others in the place of.
+type parts struct {
+	open      func(*config.Config, *zap.Logger) (Analyzer, error)
+	documents func(*config.Config) documents
+	backoff   job.Backoff
+	poll      time.Duration
+	reopen    time.Duration
+	timeouts  dimse.Timeouts // of deliveries
+}
+
+// Node is a node that runs.
+type Node struct {
+	config  *config.Config
+	log     *zap.Logger
+	store   *store.Store
+	queue   *job.Queue
+	tracker *series.Tracker
+	models  *models
+	analyst *analyst
+	admin   *admin.Server
+	metrics *admin.Metrics
+
+	server    *dimse.Server
+	secure    *dimse.Server // nil without [tls] listen
+	listeners []net.Listener
+	httpAddr  net.Addr
+
+	open   atomic.Bool // the DICOM listeners are
+	up     sync.Map    // destinations that answered last time: when one comes back, what waits for it goes at once
+	missed chan struct{}
+	failed chan error
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	stop   sync.Once
+}
+
+// Start starts a node. When it returns without an error the node receives. The
+// context is that of the start alone; Stop ends the node.
+func Start(ctx context.Context, c *config.Config, log *zap.Logger) (*Node, error) {
+	return start(ctx, c, log, parts{open: openPipeline, documents: newDocuments})
+}
+
+func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *Node, err error) {
+	if c.Queue.URL != "" {
+		return nil, errors.New("[queue] url: this version keeps its queue in data_dir: leave the setting out")
+	}
+	sources, err := newSources(c.Source)
+	if err != nil {
+		return nil, err
+	}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	n := &Node{config: c, log: log, metrics: admin.NewMetrics(), missed: make(chan struct{}, 1), failed: make(chan error, 4), cancel: cancel}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Stop())
+		}
+	}()
+
+	n.store, err = store.Open(c.Storage.DataDir, store.Options{
+		StopReceivingBelow: int64(c.Storage.StopReceivingBelow), Installation: c.InstallationName(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	var destinations []job.Destination
+	peers := map[string]deliver.Destination{}
+	for _, d := range c.Destination {
+		one := job.Destination{Name: d.Name, Send: d.Send}
+		if one.Send == nil {
+			one.Send = config.Outputs
+		}
+		destinations = append(destinations, one)
+		peers[d.Name] = deliver.Destination{Destination: one, AETitle: d.AETitle, Address: d.Address, TLS: clientTLS(c, d)}
+	}
+	sender := &deliver.Sender{Store: n.store, CallingAE: c.Node.AETitle, Timeouts: p.timeouts, Log: log}
+	n.analyst = &analyst{
+		store: n.store, documents: p.documents(c), destinations: destinations, metrics: n.metrics, log: log,
+		selection: series.Selection{
+			MaxSpacingMM: c.Select.MaxSpacingMM, MinSlices: c.Select.MinSlices, MaxSlices: c.Select.MaxSlices,
+			MaxObliqueDeg: c.Select.MaxObliqueDeg, Derived: c.Select.Derived,
+		},
+		thinnest:   c.Select.OnePerStudy == "thinnest",
+		open:       func() []series.Open { return n.tracker.Open() },
+		reportSkip: c.Output.ReportSkipped, reportFail: c.Output.ReportFailed,
+	}
+	n.queue, err = job.Open(ctx, job.Options{
+		Path: filepath.Join(n.store.Dir(), "queue.db"), Destinations: destinations, MaxAttempts: c.Queue.MaxAttempts,
+		Backoff: p.backoff, Poll: p.poll, Log: log,
+		Analyze: n.analyst.analyze,
+		Deliver: func(ctx context.Context, j job.Deliver, try job.Attempt) error {
+			return n.deliver(ctx, sender, peers[j.Destination], j, try)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.analyst.queue = n.queue
+	n.models = &models{
+		open: func() (Analyzer, error) { return p.open(c, log) }, again: p.reopen, log: log,
+		onOpened: func() {
+			if err := n.queue.WakeAnalyses(background); err != nil && background.Err() == nil {
+				log.Error("queue_error", zap.Error(err))
+			}
+		},
+	}
+	if n.models.again <= 0 {
+		n.models.again = reopenAfter
+	}
+	n.analyst.models = n.models
+
+	n.tracker = series.New(n.store, series.Settings{
+		Quiet: time.Duration(c.Complete.Quiet), Idle: time.Duration(c.Complete.Idle), MaxAge: time.Duration(c.Complete.MaxAge),
+		Problem: func(k store.Key, err error) {
+			log.Error("closing_failed", zap.String("study", k.Study), zap.String("series", k.Series), zap.Error(err))
+		},
+	}, func(closing store.Closing) { n.closed(background, closing) })
+	open, err := n.tracker.Resume()
+	if err != nil {
+		return nil, err
+	}
+	dropped, err := n.queue.ForgetDestinations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if dropped > 0 {
+		log.Warn("deliveries_dropped", zap.Int("jobs", dropped), zap.String("reason", "their destinations are no longer configured"))
+	}
+	if err := n.queue.Reconcile(ctx, n.store); err != nil {
+		return nil, err
+	}
+
+	n.admin = admin.New(admin.Options{
+		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: version(),
+		Ready: n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Log: log,
+	})
+	if err := n.listen(ctx, background, sources); err != nil {
+		return nil, err
+	}
+	if err := n.queue.Start(); err != nil {
+		return nil, err
+	}
+	n.task(func() { n.models.run(background) })
+	n.task(func() { n.upkeep(background) })
+	n.serve()
+	log.Info("started", zap.String("ae_title", c.Node.AETitle), zap.Stringer("listen", n.Addr()), zap.String("data_dir", n.store.Dir()),
+		zap.Int("open_series", open), zap.Int("sources", len(sources)), zap.Int("destinations", len(destinations)))
+	if len(sources) == 0 {
+		log.Warn("no_sources", zap.String("do", "add [[source]] rows: until then every peer is refused"))
+	}
+	return n, nil
+}
+
+// Addr is the DICOM listener's address, without TLS if there are two.
+func (n *Node) Addr() net.Addr { return n.listeners[0].Addr() }
+
+// TLSAddr is the address of the DICOM listener with TLS, nil without one.
+func (n *Node) TLSAddr() net.Addr {
+	if n.secure == nil {
+		return nil
+	}
+	return n.listeners[len(n.listeners)-1].Addr()
+}
+
+// AdminAddr is the address of the admin listener, nil without one.
+func (n *Node) AdminAddr() net.Addr { return n.httpAddr }
+
+func (n *Node) task(f func()) { n.tasks.Go(f) }
+
+// listen opens the listeners; nobody is answered yet.
+func (n *Node) listen(ctx, background context.Context, sources []source) error {
+	receiver := &Receiver{sources: sources, store: n.store, tracker: n.tracker, metrics: n.metrics, log: n.log}
+	n.server = n.newServer(receiver)
+	var lc net.ListenConfig
+	if n.config.Admin.Listen != "" {
+		l, err := lc.Listen(ctx, "tcp", n.config.Admin.Listen)
+		if err != nil {
+			return fmt.Errorf("[admin] listen: %w: choose another port, or stop what listens there", err)
+		}
+		n.httpAddr = l.Addr()
+		if !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
+			n.log.Warn("admin_reachable", zap.Stringer("listen", l.Addr()), zap.String("do", "anyone in the network sees the pictures and can retry: put a proxy with a login before it"))
+		}
+		n.task(func() {
+			if err := n.admin.Serve(background, l); err != nil {
+				n.fail(err)
+			}
+		})
+	}
+	l, err := lc.Listen(ctx, "tcp", n.config.Node.Listen)
+	if err != nil {
+		return fmt.Errorf("[node] listen: %w: choose another port, or stop what listens there", err)
+	}
+	n.listeners = append(n.listeners, l)
+	if n.config.TLS.Listen != "" {
+		secure, err := serverTLS(n.config)
+		if err != nil {
+			return err
+		}
+		l, err := lc.Listen(ctx, "tcp", n.config.TLS.Listen)
+		if err != nil {
+			return fmt.Errorf("[tls] listen: %w: choose another port, or stop what listens there", err)
+		}
+		n.secure = n.newServer(receiver)
+		n.secure.TLS = secure
+		n.listeners = append(n.listeners, l)
+	}
+	return nil
+}
+
+// fail ends the node with an error; the first is kept.
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default:
+	}
+}
+
+// closed queues the analysis of a series that was just closed.
+func (n *Node) closed(ctx context.Context, c store.Closing) {
+	n.metrics.Closings.WithLabelValues(c.Closed.Reason).Inc()
+	n.log.Info("series_closed", zap.String("study", c.Study), zap.String("series", c.Series), zap.Int("generation", c.Generation),
+		zap.String("reason", c.Closed.Reason), zap.Int("instances", len(c.Instances)))
+	if err := n.queue.EnqueueAnalyze(ctx, job.Analyze{Study: c.Study, Series: c.Series, Generation: c.Generation}); err != nil {
+		// The closing is a file: comparing the files with the queue finds it.
+		n.log.Error("queue_error", zap.Error(err))
+		select {
+		case n.missed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// deliver does one attempt of a delivery job.
+func (n *Node) deliver(ctx context.Context, s *deliver.Sender, d deliver.Destination, j job.Deliver, try job.Attempt) error {
+	began := time.Now()
+	k := store.Key{Study: j.Study, Series: j.Series}
+	err := s.Deliver(ctx, k, j.Generation, d, try.Errors)
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
+	if errors.As(err, new(*deliver.UnreachableError)) {
+		n.up.Delete(j.Destination)
+	}
+	took := time.Since(began)
+	n.metrics.DeliverySeconds.WithLabelValues(j.Destination).Observe(took.Seconds())
+	fields := []zap.Field{zap.String("destination", j.Destination), zap.String("study", k.Study), zap.String("series", k.Series),
+		zap.Int("generation", j.Generation), zap.Int("attempt", try.Number), zap.Duration("took", took)}
+	switch {
+	case err == nil:
+		n.metrics.Deliveries.WithLabelValues(j.Destination, "delivered").Inc()
+		n.log.Info("delivered", fields...)
+		if _, up := n.up.LoadOrStore(j.Destination, true); !up {
+			return n.queue.Wake(ctx, j.Destination)
+		}
+		return nil
+	case errors.Is(err, store.ErrFull):
+		return job.Wait(waitForRoom, err.Error())
+	case job.IsFinal(err) || try.Last():
+		n.metrics.Deliveries.WithLabelValues(j.Destination, "failed").Inc()
+		n.log.Error("delivery_failed", append(fields, zap.Error(err), zap.String("do", "mend what it says, then retry: it waits for a person"))...)
+	default:
+		n.metrics.Deliveries.WithLabelValues(j.Destination, "tried").Inc()
+		n.log.Warn("delivery_attempt_failed", append(fields, zap.Int("of", try.Max), zap.Error(err))...)
+	}
+	return err
+}
+
+// upkeep compares the files with the queue and lets results age out.
+func (n *Node) upkeep(ctx context.Context) {
+	reconcile, retain := time.NewTicker(reconcileEvery), time.NewTicker(retainEvery)
+	defer reconcile.Stop()
+	defer retain.Stop()
+	soon := time.NewTimer(0)
+	if !soon.Stop() {
+		<-soon.C
+	}
+	defer soon.Stop()
+	n.retain(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.missed:
+			soon.Reset(requeueAfter)
+			continue
+		case <-retain.C:
+			n.retain(ctx)
+			continue
+		case <-reconcile.C:
+		case <-soon.C:
+		}
+		if err := n.queue.Reconcile(ctx, n.store); err != nil && ctx.Err() == nil {
+			n.log.Error("queue_error", zap.Error(err))
+			soon.Reset(requeueAfter)
+		}
+	}
+}
+
+// retain removes what [storage] keep says, and below the watermark also what is
+// younger but has been delivered, the oldest first: receiving goes before
+// keeping what others have.
+func (n *Node) retain(ctx context.Context) {
+	settled := func(k store.Key) bool { yes, _ := n.admin.Settled(ctx, k); return yes }
+	delivered := func(k store.Key) bool { _, yes := n.admin.Settled(ctx, k); return yes }
+	aged, err := n.store.Retain(time.Now(), store.Retention{Keep: time.Duration(n.config.Storage.Keep)}, settled)
+	early, err2 := n.store.Retain(time.Now(), store.Retention{FreeAtLeast: int64(n.config.Storage.StopReceivingBelow)}, delivered)
+	if err := errors.Join(err, err2); err != nil && ctx.Err() == nil {
+		n.log.Error("retention_failed", zap.Error(err))
+	}
+	for i, k := range slices.Concat(aged, early) {
+		reason := "age"
+		if i >= len(aged) {
+			reason = "space"
+		}
+		n.metrics.SeriesRemoved.Inc()
+		n.log.Info("series_removed", zap.String("study", k.Study), zap.String("series", k.Series), zap.String("reason", reason))
+		if err := n.queue.Forget(ctx, k.Study, k.Series); err != nil && ctx.Err() == nil {
+			n.log.Error("queue_error", zap.Error(err))
+		}
+	}
+}
+
+// ready says of each part whether it is.
+func (n *Node) ready(ctx context.Context) []admin.Check {
+	check := func(name string, err error) admin.Check {
+		c := admin.Check{Name: name, OK: err == nil}
+		if err != nil {
+			c.Sentence = err.Error()
+		}
+		return c
+	}
+	_, models := n.models.get()
+	var listener error
+	if !n.open.Load() {
+		listener = errors.New("the DICOM listener is closed")
+	}
+	return []admin.Check{check("disk", n.store.Ready()), check("queue", n.queue.Ping(ctx)), check("models", models), check("listener", listener)}
+}
+
+// Stop ends the node: no new associations, the instances under way are finished
+// or broken off within a bound, the work is stopped, the folder is given back.
+func (n *Node) Stop() (err error) {
+	n.stop.Do(func() {
+		n.open.Store(false)
+		reception, end := context.WithTimeout(context.Background(), drainReception)
+		defer end()
+		var down sync.WaitGroup
+		for _, s := range []*dimse.Server{n.server, n.secure} {
+			if s != nil {
+				down.Go(func() {
+					if err := s.Shutdown(reception); err != nil {
+						n.log.Warn("associations_cut", zap.Error(err))
+					}
+				})
+			}
+		}
+		down.Wait()
+		for _, l := range n.listeners {
+			l.Close() // closed by its server already, unless the start failed
+		}
+		if n.tracker != nil {
+			n.tracker.Stop()
+		}
+		n.cancel()
+		if n.queue != nil {
+			work, end := context.WithTimeout(context.Background(), drainWork)
+			defer end()
+			err = errors.Join(err, n.queue.Stop(work))
+		}
+		n.tasks.Wait()
+		if n.models != nil {
+			n.models.close()
+		}
+		if n.store != nil {
+			err = errors.Join(err, n.store.Close())
+		}
+		n.log.Info("stopped")
+	})
+	return err
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// accepted are the SOP classes that are taken for analysis; others only with
+// accept = "any".
+var accepted = []string{dataset.CTImage, dataset.EnhancedCT, dataset.LegacyConvertedEnhancedCT}

@@ -1,0 +1,209 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/pulmonode/pulmonode/dimse"
+	"github.com/pulmonode/pulmonode/dimse/dataset"
+	"github.com/pulmonode/pulmonode/node/admin"
+	"github.com/pulmonode/pulmonode/node/series"
+	"github.com/pulmonode/pulmonode/node/store"
+)
+
+// Receiver takes instances from the sources that may send. It is the
+// dimse.Handler of the node's listeners.
+type Receiver struct {
+	sources []source
+	store   *store.Store
+	tracker *series.Tracker
+	metrics *admin.Metrics
+	log     *zap.Logger
+	refused audit // a scan of the network must not fill the log
+}
+
+// Associate lets a peer in that a [[source]] row names; others are refused as
+// unknown (PS3.8 9.3.4: rejected-permanent, service user, calling AE title not
+// recognised).
+func (r *Receiver) Associate(_ context.Context, a *dimse.Association) (dimse.Session, error) {
+	from, reason, clause := admits(r.sources, a.CallingAE, a.RemoteAddr, a.TLS != nil)
+	if from == nil {
+		r.metrics.Refusals.WithLabelValues(reason).Inc()
+		if left, ok := r.refused.allow(time.Now()); ok {
+			r.log.Warn("association_refused", zap.Int("not_logged_before", left), zap.Uint64("association", a.ID), zap.String("calling_ae", a.CallingAE),
+				zap.Stringer("from", a.RemoteAddr), zap.String("reason", clause), zap.String("do", "add a [[source]] row if it may send"))
+		}
+		return nil, &dimse.Reject{Result: 1, Source: 1, Reason: 3}
+	}
+	r.metrics.AssociationsOpen.Inc()
+	r.log.Info("association_opened", zap.Uint64("association", a.ID), zap.String("calling_ae", a.CallingAE), zap.Stringer("from", a.RemoteAddr))
+	return &session{r: r, id: a.ID, callingAE: a.CallingAE, from: from.label(), began: time.Now()}, nil
+}
+
+// session is one association that brings instances.
+type session struct {
+	r         *Receiver
+	id        uint64
+	callingAE string
+	from      string
+	began     time.Time
+
+	stored, identical, different, refused int
+	bytes                                 int64
+}
+
+// copyBuffers are what instances pass through on their way to the disk: one an
+// association that is receiving.
+var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
+
+// Store keeps one instance. It returns success only when the instance is
+// durable.
+func (s *session) Store(ctx context.Context, q *dimse.StoreRequest) dimse.Status {
+	began := time.Now()
+	status, outcome, n, err := s.keep(q)
+	m := s.r.metrics
+	m.StoreSeconds.Observe(time.Since(began).Seconds())
+	m.Instances.WithLabelValues(s.from, outcome).Inc()
+	m.ReceivedBytes.WithLabelValues(s.from).Add(float64(n))
+	s.bytes += n
+	if err != nil {
+		s.refused++
+		s.r.log.Warn("instance_refused", zap.Uint64("association", s.id), zap.String("sop_instance", loggable(q.SOPInstanceUID)),
+			zap.String("status", statusText(status)), zap.Error(err))
+	}
+	return status
+}
+
+// loggable keeps what a peer sent as a UID out of the log unless it is one.
+func loggable(uid string) string {
+	if dataset.ValidUID(uid) != nil {
+		return "not a UID"
+	}
+	return uid
+}
+
+// keep stores one instance; outcome is a word for the metrics.
+func (s *session) keep(q *dimse.StoreRequest) (status dimse.Status, outcome string, n int64, err error) {
+	for _, uid := range []string{q.SOPClassUID, q.SOPInstanceUID} {
+		if err := dataset.ValidUID(uid); err != nil {
+			return dimse.CannotUnderstand, "invalid", 0, err
+		}
+	}
+	in, err := s.r.store.Create(dataset.MetaInfo{
+		SOPClassUID: q.SOPClassUID, SOPInstanceUID: q.SOPInstanceUID, TransferSyntax: q.TransferSyntaxUID, SourceAE: s.callingAE,
+	})
+	if err != nil {
+		return dimse.OutOfResources, "full", 0, err
+	}
+	defer in.Discard()
+	t := &tee{parser: dataset.NewHeaderParser(q.TransferSyntaxUID, dataset.Limits{}), in: in}
+	buffer := copyBuffers.Get().(*[]byte)
+	defer copyBuffers.Put(buffer)
+	n, err = io.CopyBuffer(t, onlyReader{q.Data}, *buffer)
+	switch {
+	case t.full != nil:
+		return dimse.OutOfResources, "full", 0, t.full
+	case t.bad != nil:
+		return dimse.CannotUnderstand, "invalid", 0, t.bad
+	case err != nil:
+		// The peer broke off; whatever status is returned reaches nobody.
+		return dimse.CannotUnderstand, "broken_off", 0, err
+	}
+	header, err := t.parser.Finish()
+	if err != nil {
+		return dimse.CannotUnderstand, "invalid", 0, err
+	}
+	if header.Text(dataset.SOPClassUID) != q.SOPClassUID || header.Text(dataset.SOPInstanceUID) != q.SOPInstanceUID {
+		return dimse.DataSetMismatch, "mismatch", 0, errors.New("the data set has another SOP Class or Instance UID than the command")
+	}
+	k := store.Key{Study: header.Text(dataset.StudyInstanceUID), Series: header.Text(dataset.SeriesInstanceUID)}
+	if err := k.Valid(); err != nil {
+		return dimse.CannotUnderstand, "invalid", 0, err
+	}
+	o, err := in.Commit(k, q.SOPInstanceUID)
+	if err != nil {
+		return dimse.OutOfResources, "full", 0, err
+	}
+	switch o {
+	case store.Stored:
+		s.stored++
+	case store.Identical:
+		s.identical++
+	case store.Different:
+		s.different++
+		s.r.log.Warn("instance_conflicts", zap.Uint64("association", s.id), zap.String("series", k.Series), zap.String("sop_instance", q.SOPInstanceUID),
+			zap.String("do", "the first is analysed, the other is kept beside it: find out at the sender which is right"))
+	}
+	s.r.tracker.Instance(s.id, k, header, o)
+	return dimse.Success, o.String(), n, nil
+}
+
+// tee writes to the header's parser and to the disk and remembers which failed.
+type tee struct {
+	parser    *dataset.HeaderParser
+	in        *store.Incoming
+	bad, full error
+}
+
+func (t *tee) Write(p []byte) (int, error) {
+	if _, err := t.parser.Write(p); err != nil {
+		t.bad = err
+		return 0, err
+	}
+	n, err := t.in.Write(p)
+	if err != nil {
+		t.full = err
+	}
+	return n, err
+}
+
+// onlyReader hides a WriterTo, which would go past the buffer.
+type onlyReader struct{ io.Reader }
+
+// End tells the tracker, which may now close what the association completed.
+func (s *session) End(e dimse.End) {
+	s.r.tracker.AssociationEnded(s.id, e.How == dimse.Released)
+	how := "broken"
+	switch e.How {
+	case dimse.Released:
+		how = "released"
+	case dimse.Aborted:
+		how = "aborted"
+	}
+	s.r.metrics.AssociationsOpen.Dec()
+	s.r.metrics.Associations.WithLabelValues(s.from, how).Inc()
+	s.r.log.Info("association_ended", zap.Uint64("association", s.id), zap.String("calling_ae", s.callingAE), zap.String("end", how),
+		zap.Int("stored", s.stored), zap.Int("identical", s.identical), zap.Int("different", s.different), zap.Int("refused", s.refused),
+		zap.Int64("bytes", s.bytes), zap.Duration("took", time.Since(s.began)), zap.Error(e.Err))
+}
+
+// audit lets one line a second through, and ten at once.
+type audit struct {
+	mu      sync.Mutex
+	last    time.Time
+	tokens  float64
+	skipped int
+}
+
+func (a *audit) allow(now time.Time) (skipped int, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.last.IsZero() {
+		a.tokens = 10
+	} else {
+		a.tokens = min(a.tokens+now.Sub(a.last).Seconds(), 10)
+	}
+	a.last = now
+	if a.tokens < 1 {
+		a.skipped++
+		return 0, false
+	}
+	a.tokens--
+	skipped, a.skipped = a.skipped, 0
+	return skipped, true
+}
