@@ -54,7 +54,7 @@ type anatomy struct {
 func newAnatomy(seed uint64) *anatomy {
 	r := source(seed, streamBody)
 	w, d := between(r, 0.93, 1.06), between(r, 0.92, 1.08)
-	a := &anatomy{wide: w, deep: d, power: between(r, 2.2, 2.6), fat: between(r, 6, 20), tilt: between(r, 0.9, 1.1)}
+	a := &anatomy{wide: w, deep: d, power: between(r, 2.3, 2.8), fat: between(r, 6, 20), tilt: between(r, 0.9, 1.1)}
 	scale := func(k float64, c curve) curve {
 		out := make(curve, len(c))
 		for i := range c {
@@ -67,7 +67,7 @@ func newAnatomy(seed uint64) *anatomy {
 	a.cavityBack = scale(d, curve{{-175, 76}, {-60, 80}, {0, 80}, {40, 75}, {70, 65}, {90, 56}, {112, 44}, {140, 38}})
 	grow := a.fat - 10
 	a.bodyA = curve{{-175, 152*w + grow}, {-110, 156*w + grow}, {-50, 159*w + grow}, {0, 163*w + grow}, {50, 168 * w}, {85, 172 * w}, {112, 165 * w}, {140, 140 * w}}
-	a.bodyB = curve{{-175, 108*d + grow/2}, {-50, 111*d + grow/2}, {0, 106*d + grow/2}, {50, 96*d + grow/2}, {85, 84 * d}, {112, 75 * d}, {140, 68 * d}}
+	a.bodyB = curve{{-175, 84*d + 24 + a.fat/2}, {-60, 88*d + 25 + a.fat/2}, {0, 80*d + 26 + a.fat/2}, {50, 72*d + 28 + a.fat/2}, {85, 84 * d}, {112, 75 * d}, {140, 68 * d}}
 	a.bodyBack = 80*d + 36 + grow/3
 	for i := range 3 {
 		a.wobble[2*i], a.wobble[2*i+1] = between(r, 0.004, 0.013), between(r, 0, 2*math.Pi)
@@ -182,7 +182,8 @@ func (a *anatomy) plane(z float64) *plane {
 	for i := range p.wall {
 		t := 2*math.Pi*float64(i)/angles - math.Pi
 		sin, cos := math.Sincos(t)
-		p.wall[i] = math.Pow(math.Pow(math.Abs(cos)/A, a.power)+math.Pow(math.Abs(sin)/B, a.power), -1/a.power)
+		wide := A * (1 + 0.05*sin) // widest behind the middle
+		p.wall[i] = math.Pow(math.Pow(math.Abs(cos)/wide, a.power)+math.Pow(math.Abs(sin)/B, a.power), -1/a.power)
 		for k := range 3 {
 			p.wall[i] *= 1 + a.wobble[2*k]*math.Sin(float64(k+2)*t+a.wobble[2*k+1]+z*0.01*float64(k+1))
 		}
@@ -235,7 +236,9 @@ func (a *anatomy) plane(z float64) *plane {
 		}
 		// The ribs dent the lungs a little.
 		if dent := p.rib[i] / 8; dent > -2 && dent < 2 {
-			p.wall[i] -= 1.1 * math.Exp(-dent*dent)
+			dent = 1.1 * math.Exp(-dent*dent)
+			p.wall[i] -= dent
+			p.skin[i] += dent
 		}
 	}
 	near := func(ts []tube) {

@@ -270,8 +270,15 @@ func (b *brush) inner(p *plane, v vec, wall float64) float64 {
 		d := p.heart[i].distance(v)
 		if d < b.edge {
 			value := 45.0
-			if a.blood > 60 && d < -9 {
-				value = lerp(100, a.blood, inside(d+11, 3))
+			if a.blood > 60 { // the muscle shows: thick on the left and as septum
+				c := v.sub(p.heart[i].centre)
+				thick, septum := 2.5, 9.0
+				if i == 0 {
+					across := 0.75*c.x + 0.66*c.y
+					thick = 3 + 7*smoothstep(-8, 22, across)
+					septum = math.Abs(across+4-c.z*0.1) - 4.5
+				}
+				value = lerp(a.blood, 105, math.Max(1-inside(d+thick, 1.5), inside(septum, 1.5)))
 			}
 			hu = lerp(hu, value+6*fine, inside(d+2*math.Max(0, fine), b.edge))
 		}
@@ -367,7 +374,7 @@ func (b *brush) spine(p *plane, v vec, hu float64) float64 {
 	if level > 0 {
 		d = math.Min(d, transverse.distance(vec{x, y, 0})+(1-level)*6)
 	}
-	spinous := math.Max(x-3-1.5*smoothstep(48, 56, y), math.Max(33-y, y-57))
+	spinous := math.Max(x-3-1.5*smoothstep(43, 50, y), math.Max(33-y, y-51))
 	d = math.Min(d, spinous)
 	hu = b.bone(hu, d, 1.1, v)
 	if c := canal * 9; c < 1 {

@@ -13,10 +13,10 @@ type forest struct {
 
 // Terminal branches per tree over both lungs, and their radius.
 const (
-	arteryEnds     = 3000
-	veinEnds       = 2600
-	terminalRadius = 0.46
-	murray         = 2.65 // the exponent m of r^m = r1^m + r2^m; Murray's 3 is for the smallest
+	arteryEnds     = 2700
+	veinEnds       = 2300
+	terminalRadius = 0.52
+	murray         = 2.75 // the exponent m of r^m = r1^m + r2^m; Murray's 3 is for the smallest
 )
 
 // radiusOf is the radius of a vessel that serves n ends.
@@ -32,14 +32,16 @@ func (a *anatomy) grow(seed uint64) *forest {
 	artery := [lobes]vec{{-44 * w, -4, -6}, {-50 * w, -8, -36}, {-47 * w, 16, -36}, {46 * w, -2, -2}, {46 * w, 18, -30}}
 	arteryFrom := [lobes]vec{{-38 * w, -4, -19}, {-40 * w, -2, -22}, {-40 * w, -2, -22}, {40 * w, 2, -6}, {40 * w, 4, -8}}
 	bronchusFrom := [lobes]vec{{-24, 13, -16}, {-33, 14, -24}, {-33, 14, -24}, {40, 16, -26}, {40, 16, -26}}
+	// The bronchus of an upper lobe lies below its artery, that of a lower lobe medially.
+	bronchusAt := [lobes]vec{{0, 0.4, -1}, {0.3, 0.6, -1}, {1, -0.5, 0}, {0, 0.4, -1}, {-1, -0.5, 0}}
 	veinAt := [lobes]vec{{-40 * w, -14, -24}, {-40 * w, -12, -40}, {-38 * w, 14, -56}, {40 * w, -14, -22}, {38 * w, 16, -54}}
 	veinFrom := [lobes]vec{{-24, -4, -40}, {-24, -4, -44}, {-26, 10, -54}, {26, -6, -38}, {26, 10, -52}}
 
 	for lobe, ends := range a.targets(r, arteryEnds) {
-		g := &grower{r: r, a: a, beside: vec{r.NormFloat64(), r.NormFloat64(), r.NormFloat64()}.unit()}
 		root := radiusOf(len(ends))
 		lumen := lumenOf(root)
 		dir := artery[lobe].sub(arteryFrom[lobe]).unit()
+		g := &grower{r: r, a: a, beside: bronchusAt[lobe].cross(dir).unit()}
 		off := g.offset(dir, root, lumen)
 		f.arteries = append(f.arteries, tube{arteryFrom[lobe], artery[lobe], root * 1.15, root})
 		f.airways = append(f.airways, tube{bronchusFrom[lobe], artery[lobe].add(off), lumen * 1.1, lumen})
@@ -105,7 +107,7 @@ type branch struct {
 
 // detour is the price of an end's way to the root, beside that of the vessels'
 // substance: it makes side branches leave their trunk forwards, not square.
-const detour = 1.6
+const detour = 0.9
 
 // connect joins the ends to a root one after another, each to the branch where
 // it costs least and at the place where it costs least (constrained constructive
