@@ -1,0 +1,80 @@
+package volume
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pulmonode/pulmonode/inference/pixel"
+	"github.com/pulmonode/pulmonode/inference/result"
+)
+
+// Volume is a CT in HU on its own grid.
+type Volume struct {
+	Grid       *result.Grid
+	HU         []int16 // z, y, x order, x fastest
+	NX, NY, NZ int
+}
+
+// Load decodes the slices, each once. workers is the number of goroutines, one per
+// core where it is 0; progress, when not nil, is told of slices done. The error is
+// that of the first slice that cannot be decoded, or the context's.
+func Load(ctx context.Context, g *Geometry, workers int, progress func(done, total int)) (*Volume, error) {
+	v := &Volume{Grid: g.Grid, NX: g.Grid.Columns, NY: g.Grid.Rows, NZ: len(g.Slices)}
+	plane := v.NX * v.NY
+	v.HU = make([]int16, plane*v.NZ) // Stack has checked that the files have as much
+	errs := make([]error, v.NZ)
+	var failed atomic.Bool
+	var mu sync.Mutex
+	done := 0
+	parallel(v.NZ, workers, func(z int) {
+		if failed.Load() || ctx.Err() != nil {
+			return
+		}
+		s := &g.Slices[z]
+		if errs[z] = pixel.Decode(s.file, s.Frame, v.HU[z*plane:(z+1)*plane]); errs[z] != nil {
+			failed.Store(true)
+			return
+		}
+		if progress != nil {
+			mu.Lock()
+			done++
+			progress(done, v.NZ)
+			mu.Unlock()
+		}
+	})
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	for z, err := range errs {
+		if err != nil {
+			return nil, fmt.Errorf("instance %.64s: %w", g.Slices[z].SOPInstanceUID, err)
+		}
+	}
+	return v, nil
+}
+
+// parallel calls f for 0..n-1 from several goroutines, in ascending order.
+func parallel(n, workers int, f func(i int)) {
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	if workers = min(workers, n); workers <= 1 {
+		for i := range n {
+			f(i)
+		}
+		return
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
