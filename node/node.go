@@ -16,7 +16,6 @@ import (
 
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/dimse"
-	"github.com/pulmonode/pulmonode/dimse/dataset"
 	"github.com/pulmonode/pulmonode/node/admin"
 	"github.com/pulmonode/pulmonode/node/deliver"
 	"github.com/pulmonode/pulmonode/node/job"
@@ -440,7 +439,3 @@ func version() string {
 	}
 	return "(devel)"
 }
-
-// accepted are the SOP classes that are taken for analysis; others only with
-// accept = "any".
-var accepted = []string{dataset.CTImage, dataset.EnhancedCT, dataset.LegacyConvertedEnhancedCT}

@@ -3,14 +3,26 @@ package node
 import (
 	"errors"
 	"fmt"
-	"net"
 
 	"github.com/pulmonode/pulmonode/dimse"
+	"github.com/pulmonode/pulmonode/dimse/dataset"
+	"github.com/pulmonode/pulmonode/inference/pixel"
 )
+
+// analysable are the SOP classes that are taken for analysis. With
+// accept = "any" every storage class is taken; the others are kept and skipped.
+var analysable = []string{dataset.CTImage, dataset.EnhancedCT, dataset.LegacyConvertedEnhancedCT}
 
 // newServer makes a DICOM server with the configuration's limits.
 func (n *Node) newServer(r *Receiver) *dimse.Server {
-	return &dimse.Server{AETitle: n.config.Node.AETitle, Handler: r, MaxAssociations: n.config.Node.MaxAssociations}
+	s := &dimse.Server{
+		AETitle: n.config.Node.AETitle, Handler: r, MaxAssociations: n.config.Node.MaxAssociations,
+		AbstractSyntaxes: analysable, TransferSyntaxes: transferSyntaxes(),
+	}
+	if n.config.Node.Accept == "any" {
+		s.AbstractSyntaxes = nil
+	}
+	return s
 }
 
 // serve answers peers; the last step of a start.
@@ -23,7 +35,7 @@ func (n *Node) serve() {
 	for i, s := range servers {
 		l := n.listeners[i]
 		n.task(func() {
-			if err := s.Serve(l); err != nil && n.open.Load() && !errors.Is(err, net.ErrClosed) {
+			if err := s.Serve(l); !errors.Is(err, dimse.ErrServerClosed) {
 				n.open.Store(false)
 				n.fail(fmt.Errorf("the listener %s ended: %w", l.Addr(), err))
 			}
@@ -33,3 +45,7 @@ func (n *Node) serve() {
 
 // statusText writes a status as peers log it.
 func statusText(s dimse.Status) string { return fmt.Sprintf("%04X", uint16(s)) }
+
+// transferSyntaxes are those in which instances are taken: all whose pixel data
+// this build can decode, stored as they come.
+func transferSyntaxes() []string { return pixel.Supported() }

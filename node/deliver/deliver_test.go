@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -140,13 +141,20 @@ func (p *peer) Store(_ context.Context, r *dimse.StoreRequest) dimse.Status {
 
 func (p *peer) End(dimse.End) {}
 
+// seen is what the peer was sent so far.
+func (p *peer) seen() (associations int, objects []string, data map[string][]byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.calls, slices.Clone(p.objects), maps.Clone(p.bytes)
+}
+
 func (p *peer) destination() Destination {
 	return Destination{Destination: job.Destination{Name: "pacs", Send: []string{"sr", "seg", "keyimage"}}, AETitle: "PACS", Address: p.address}
 }
 
 func deliver(t *testing.T, s *store.Store, d Destination, earlier ...string) error {
 	t.Helper()
-	sender := &Sender{Store: s, CallingAE: "PULMONODE", Timeouts: short(), Log: zap.NewNop()}
+	sender := &Sender{Store: s, CallingAE: "PULMONODE", Timeouts: dimse.Timeouts{Accept: 300 * time.Millisecond, Response: 300 * time.Millisecond, Release: 300 * time.Millisecond, Closing: 100 * time.Millisecond}, Log: zap.NewNop()}
 	return sender.Deliver(t.Context(), key, 1, d, earlier)
 }
 
@@ -166,12 +174,13 @@ func TestDeliversOnceAndKeepsReceipts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if p.calls != 1 || len(p.objects) != 3 || len(receipts(t, s)) != 3 {
-		t.Errorf("%d associations, objects %q, %d receipts", p.calls, p.objects, len(receipts(t, s)))
+	calls, came, data := p.seen()
+	if calls != 1 || len(came) != 3 || len(receipts(t, s)) != 3 {
+		t.Errorf("%d associations, objects %q, %d receipts", calls, came, len(receipts(t, s)))
 	}
 	for _, o := range objects {
 		whole := object1(t, o.class, o.uid)
-		if got := p.bytes[o.uid]; len(got) == 0 || !bytes.HasSuffix(whole, got) {
+		if got := data[o.uid]; len(got) == 0 || !bytes.HasSuffix(whole, got) {
 			t.Errorf("%s arrived with other bytes", o.name)
 		}
 	}
@@ -181,8 +190,9 @@ func TestSendsOnlyTheKindsAskedFor(t *testing.T) {
 	s, p := generation(t), newPeer(t, nil)
 	d := p.destination()
 	d.Send = []string{"seg"}
-	if err := deliver(t, s, d); err != nil || len(p.objects) != 1 || !strings.HasPrefix(p.objects[0], "2.25.2 ") {
-		t.Errorf("%v, %q", err, p.objects)
+	err := deliver(t, s, d)
+	if _, came, _ := p.seen(); err != nil || len(came) != 1 || !strings.HasPrefix(came[0], "2.25.2 ") {
+		t.Errorf("%v, %q", err, came)
 	}
 }
 
@@ -191,22 +201,24 @@ func TestWhatWasStoredBeforeACrashIsNotSentAgain(t *testing.T) {
 	if err := s.WriteReceipt(key, 1, "pacs", "2.25.1", store.Receipt{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := deliver(t, s, p.destination()); err != nil || len(p.objects) != 2 {
-		t.Errorf("%v, %q", err, p.objects)
+	err := deliver(t, s, p.destination())
+	if _, came, _ := p.seen(); err != nil || len(came) != 2 {
+		t.Errorf("%v, %q", err, came)
 	}
 }
 
 func TestImplicitOnlyPeerGetsImplicit(t *testing.T) {
 	s := generation(t)
-	p := newPeer(t, func(_ *peer, server *dimse.Server) { onlyImplicit(server) })
+	p := newPeer(t, func(_ *peer, server *dimse.Server) { server.TransferSyntaxes = []string{dataset.ImplicitLE} })
 	if err := deliver(t, s, p.destination()); err != nil {
 		t.Fatal(err)
 	}
+	_, came, data := p.seen()
 	for _, o := range objects {
-		if !slices.Contains(p.objects, o.uid+" "+dataset.ImplicitLE) {
-			t.Errorf("%s came otherwise: %q", o.name, p.objects)
+		if !slices.Contains(came, o.uid+" "+dataset.ImplicitLE) {
+			t.Errorf("%s came otherwise: %q", o.name, came)
 		}
-		d, err := dataset.ParseHeader(bytes.NewReader(p.bytes[o.uid]), dataset.ImplicitLE, dataset.Limits{})
+		d, err := dataset.ParseHeader(bytes.NewReader(data[o.uid]), dataset.ImplicitLE, dataset.Limits{})
 		if err != nil || d.Text(dataset.SOPInstanceUID) != o.uid || len(d.Items(dataset.ConceptNameCodeSequence)) != 1 {
 			t.Errorf("%s: %v %v", o.name, d, err)
 		}
@@ -286,7 +298,9 @@ func TestRejectionsAreFinalOrNot(t *testing.T) {
 
 func TestClassThatIsNotAcceptedIsNamed(t *testing.T) {
 	s := generation(t)
-	p := newPeer(t, func(_ *peer, server *dimse.Server) { without(server, dataset.SegmentationStorage) })
+	p := newPeer(t, func(_ *peer, server *dimse.Server) {
+		server.AbstractSyntaxes = []string{dataset.Comprehensive3DSR, dataset.SecondaryCapture}
+	})
 	err := deliver(t, s, p.destination())
 	if !job.IsFinal(err) || !strings.Contains(err.Error(), "Segmentation Storage") || len(receipts(t, s)) != 2 {
 		t.Errorf("%v, %d receipts", err, len(receipts(t, s)))
@@ -381,8 +395,9 @@ func TestDamagedResultIsNotSent(t *testing.T) {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := deliver(t, s, p.destination()); !job.IsFinal(err) || !strings.Contains(err.Error(), "seg.dcm is damaged") || p.calls != 0 {
-		t.Errorf("%v after %d associations", err, p.calls)
+	err = deliver(t, s, p.destination())
+	if calls, _, _ := p.seen(); !job.IsFinal(err) || !strings.Contains(err.Error(), "seg.dcm is damaged") || calls != 0 {
+		t.Errorf("%v after %d associations", err, calls)
 	}
 }
 
@@ -391,8 +406,9 @@ func TestRemovedResultsAreNoFault(t *testing.T) {
 	if err := s.SetAside(key, 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := deliver(t, s, p.destination()); err != nil || p.calls != 0 {
-		t.Errorf("%v after %d associations", err, p.calls)
+	err := deliver(t, s, p.destination())
+	if calls, _, _ := p.seen(); err != nil || calls != 0 {
+		t.Errorf("%v after %d associations", err, calls)
 	}
 }
 
