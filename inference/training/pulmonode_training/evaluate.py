@@ -5,8 +5,9 @@
     python -m pulmonode_training.evaluate scans --scans DIR --truth DIR --models DIR
     python -m pulmonode_training.evaluate release --models DIR --calibrate FILE --version V --out DIR
 
-`--models` holds localize.pt and refine.pt of training. With --calibrate FILE, `nodules` and
-`implants` write the Platt maps they fit there, for `release`, which writes the ONNX files.
+`release` writes ONNX files from the localize.pt and refine.pt of training; the others measure such
+files. With --calibrate FILE, `nodules` and `implants` write the Platt maps they fit there, and a
+second `release` puts them into the file.
 """
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
@@ -25,7 +27,7 @@ from tqdm import tqdm
 from .composites import Cutout, paste
 from .data import Nodule, Scan, isotropic, lungs, midline, read_nodules, read_scan, split
 from .export import metadata, write_localize, write_refine
-from .networks import CHARACTERISTICS, TASKS, MSUNet, MUNet, difference
+from .networks import CHARACTERISTICS, TASKS, MSUNet, MUNet
 from .preprocess import SLAB_SPACING_MM, quantise, resample, scale, slab_positions
 from .search import candidates, probability
 
@@ -41,8 +43,28 @@ class Refined:
     logits: np.ndarray  # uncalibrated, in the order of TASKS
 
 
-@torch.no_grad()
-def refine(net: MSUNet, hu: np.ndarray, spacing, centre, half_mm: float,
+class Models:
+    """localize.onnx and refine.onnx of a folder: figures are those of the files that are shipped."""
+
+    def __init__(self, args: argparse.Namespace):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = args.threads
+        self._localize, self._refine = (
+            onnxruntime.InferenceSession(str(Path(args.models) / f"{role}.onnx"), options,
+                                         providers=["CPUExecutionProvider"])
+            for role in ("localize", "refine"))
+
+    def localize(self, cubes: np.ndarray) -> np.ndarray:
+        return self._localize.run(None, {"cube": cubes})[0]
+
+    def refine(self, slabs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mask probabilities [N,4,64,64] and logits [N,5] in the order of TASKS."""
+        mask, characteristics, nodule = self._refine.run(
+            ["mask", "characteristics", "nodule"], {"slab": np.ascontiguousarray(slabs)})
+        return mask, np.concatenate([characteristics, nodule], 1)
+
+
+def refine(models: Models, hu: np.ndarray, spacing, centre, half_mm: float,
            slab_spacing=SLAB_SPACING_MM) -> Refined:
     """Slabs of four planes, two planes apart, over `half_mm` above and below the centre.
 
@@ -52,12 +74,11 @@ def refine(net: MSUNet, hu: np.ndarray, spacing, centre, half_mm: float,
     starts = np.arange(-reach - 2, reach, 2)
     planes = np.arange(starts[0], starts[-1] + 4)
     x = scale(quantise(resample(hu, slab_positions(centre, spacing, planes, slab_spacing))))
-    slabs = torch.from_numpy(np.stack([x[s - planes[0]:s - planes[0] + 4] for s in starts]))
+    slabs = np.stack([x[s - planes[0]:s - planes[0] + 4] for s in starts])
     mask, logits = 0, 0
     for axes in FLIPS:
-        seg, heads = net(slabs.flip(axes))
-        mask = mask + torch.sigmoid(difference(seg)).flip(axes).numpy() / len(FLIPS)
-        logits = logits + torch.stack([difference(h) for h in heads], 1).numpy() / len(FLIPS)
+        m, z = models.refine(np.flip(slabs, axes))
+        mask, logits = mask + np.flip(m, axes) / len(FLIPS), logits + z / len(FLIPS)
     total, seen = np.zeros(x.shape), np.zeros(len(planes))
     for s, m in zip(starts - planes[0], mask):
         total[s:s + 4] += m
@@ -77,16 +98,16 @@ def to_native(r: Refined, shape, spacing, centre, slab_spacing=SLAB_SPACING_MM) 
     return out
 
 
-def outline(net: MSUNet, n: Nodule) -> tuple[np.ndarray, Refined]:
+def outline(models: Models, n: Nodule) -> tuple[np.ndarray, Refined]:
     """A nodule's mask on native voxels, from its own centre, and the logits."""
     centre = np.array(ndimage.center_of_mass(n.mask))
     planes = np.flatnonzero(n.mask.any((1, 2)))
     half = max(centre[0] - planes[0], planes[-1] - centre[0]) * n.spacing[0]
-    r = refine(net, n.hu, n.spacing, centre, half)
+    r = refine(models, n.hu, n.spacing, centre, half)
     p = to_native(r, n.hu.shape, n.spacing, centre)
     if n.diameter_mm > 28:
         coarse = tuple(s * k for s, k in zip(SLAB_SPACING_MM, (1, 2, 2)))
-        p = to_native(refine(net, n.hu, n.spacing, centre, half, coarse), n.hu.shape, n.spacing, centre, coarse)
+        p = to_native(refine(models, n.hu, n.spacing, centre, half, coarse), n.hu.shape, n.spacing, centre, coarse)
     return p >= 0.5, r
 
 
@@ -123,13 +144,13 @@ def interval(y: np.ndarray, s: np.ndarray, rounds: int = 500) -> tuple[float, fl
 def nodules(args: argparse.Namespace) -> None:
     every = read_nodules(Path(args.data))
     parts = split(every)
-    net = load(MSUNet(args.refine_width, tasks=TASKS), args.models, "refine")
+    models = Models(args)
     logits = {}
     for name in ("calibrate", "test"):
         rows, overlaps = [], []
         for i in tqdm(getattr(parts, name), desc=name, mininterval=5):
             n = every[i]
-            mask, r = outline(net, n)
+            mask, r = outline(models, n)
             on = n.mask.any((1, 2))
             overlaps.append((dice(mask[on], n.mask[on]), dice(mask, n.mask), n.diameter_mm))
             rows.append(r.logits)
@@ -161,8 +182,7 @@ def truths(scan: Scan, path: Path) -> list[tuple[np.ndarray, float]]:
 
 
 def scans(args: argparse.Namespace) -> None:
-    localize = load(MUNet(args.localize_width), args.models, "localize")
-    net = load(MSUNet(args.refine_width, tasks=TASKS), args.models, "refine")
+    models = Models(args)
     for folder in sorted(p for p in Path(args.scans).iterdir() if any(p.glob("*.dcm"))):
         scan = read_scan(folder)
         volume = isotropic(scan)
@@ -170,10 +190,10 @@ def scans(args: argparse.Namespace) -> None:
         middle = midline(lung)
         known = Path(args.truth) / f"{scan.name}.json" if args.truth else None
         truth = truths(scan, known) if known and known.exists() else []
-        p = probability(localize, volume, ndimage.binary_dilation(lung, iterations=2))
+        p = probability(models.localize, volume, ndimage.binary_dilation(lung, iterations=2))
         found = []
         for c in candidates(p, args.threshold)[:60]:
-            r = refine(net, scan.hu, scan.spacing, np.array(c.centre) / scan.spacing, 4)
+            r = refine(models, scan.hu, scan.spacing, np.array(c.centre) / scan.spacing, 4)
             true = any(np.linalg.norm(np.array(c.centre) - t) <= max(5, d / 2) for t, d in truth)
             found.append((c, r.logits[4], true))
         for side in ("left", "right"):
@@ -212,8 +232,7 @@ def implants(args: argparse.Namespace) -> None:
     """Sensitivity on nodules never trained on, in left lungs never trained on."""
     every = read_nodules(Path(args.data))
     parts = split(every)
-    localize = load(MUNet(args.localize_width), args.models, "localize")
-    net = load(MSUNet(args.refine_width, tasks=TASKS), args.models, "refine")
+    models = Models(args)
     rng = np.random.default_rng(0)
     # One lung and its nodules calibrate the nodule output, the other lung and the test fold judge it.
     fitted: tuple[float, float] = (1.0, 0.0)
@@ -228,8 +247,8 @@ def implants(args: argparse.Namespace) -> None:
             chosen = [every[i] for i in order[k * 20:(k + 1) * 20]]
             made, placed = implant(scan, lung, [c for c, _ in own], chosen, rng)
             volume = isotropic(made)
-            p = probability(localize, volume, ndimage.binary_dilation(lung, iterations=2))
-            found = [(c, refine(net, made.hu, made.spacing, np.array(c.centre) / made.spacing, 4).logits[4])
+            p = probability(models.localize, volume, ndimage.binary_dilation(lung, iterations=2))
+            found = [(c, refine(models, made.hu, made.spacing, np.array(c.centre) / made.spacing, 4).logits[4])
                      for c in candidates(p, args.threshold)[:60]]
             for at, d in placed:
                 near = [(c.score, z) for c, z in found if np.linalg.norm(np.array(c.centre) - at) <= max(5, d / 2)]
@@ -261,8 +280,7 @@ def implants(args: argparse.Namespace) -> None:
 
 
 def release(args: argparse.Namespace) -> None:
-    with open(args.calibrate) as f:
-        maps = json.load(f)
+    maps = json.loads(Path(args.calibrate).read_text()) if args.calibrate else {t: (1.0, 0.0) for t in TASKS}
     out = Path(args.out)
     write_localize(load(MUNet(args.localize_width), args.models, "localize"), out / "localize.onnx",
                    metadata("localize", args.version, "quick", args.trained_on,
@@ -282,9 +300,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--models", required=True, help="folder with localize.pt and refine.pt")
-    shared.add_argument("--localize-width", type=float, default=0.125)
-    shared.add_argument("--refine-width", type=float, default=0.25)
+    shared.add_argument("--models", required=True, help="folder with the two networks, .onnx (release: .pt)")
     shared.add_argument("--threshold", type=float, default=0.3, help="candidates lie above this probability")
     shared.add_argument("--calibrate", help="file of the Platt maps")
     shared.add_argument("--threads", type=int, default=2)
@@ -303,6 +319,8 @@ def main() -> None:
     four.set_defaults(run=implants)
     three = commands.add_parser("release", parents=[shared], help="write localize.onnx and refine.onnx")
     three.add_argument("--out", required=True)
+    three.add_argument("--localize-width", type=float, default=0.125)
+    three.add_argument("--refine-width", type=float, default=0.25)
     three.add_argument("--version", required=True)
     three.add_argument("--nodule-threshold", type=float, default=0.5)
     three.add_argument("--trained-on", default=TRAINED_ON)

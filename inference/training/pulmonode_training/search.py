@@ -1,13 +1,12 @@
 """Stage 1 on a whole scan: tiles over the lung, then candidates."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import ndimage
 
-from .networks import MUNet, difference
 from .preprocess import quantise, scale
 
 TILE, STRIDE, RIM = 64, 48, 8
@@ -25,10 +24,12 @@ def _starts(n: int) -> list[int]:
     return sorted({*range(0, max(1, n - TILE), STRIDE), max(0, n - TILE)})
 
 
-@torch.no_grad()
-def probability(net: MUNet, volume: np.ndarray, lung: np.ndarray, batch: int = 4) -> np.ndarray:
-    """Nodule probability of a 1 mm volume (float32 HU), zero outside the lung."""
-    net.eval()
+def probability(run: Callable[[np.ndarray], np.ndarray], volume: np.ndarray, lung: np.ndarray,
+                batch: int = 4) -> np.ndarray:
+    """Nodule probability of a 1 mm volume (float32 HU), zero outside the lung.
+
+    run: cubes [N,1,64,64,64] to probabilities of the same shape.
+    """
     shape = volume.shape
     pad = [(0, max(0, TILE - n)) for n in shape]
     x = np.pad(scale(quantise(volume)), pad)
@@ -39,7 +40,7 @@ def probability(net: MUNet, volume: np.ndarray, lung: np.ndarray, batch: int = 4
     for k in range(0, len(places), batch):
         part = places[k:k + batch]
         cubes = np.stack([x[a:a + TILE, b:b + TILE, c:c + TILE] for a, b, c in part])[:, None]
-        p = torch.sigmoid(difference(net(torch.from_numpy(cubes)))).float().numpy()
+        p = run(cubes)[:, 0]
         for start, q in zip(part, p):
             # The rim is unreliable, but at the volume's own border there is nothing else.
             low = [0 if s == 0 else RIM for s in start]

@@ -165,8 +165,14 @@ def hard_places(args: argparse.Namespace, known: list[Background]) -> list[list[
 
 def mine(net: MUNet, cubes: Cubes, threshold: float = 0.15) -> None:
     """Adds the false alarms on every background to the places that training goes back to."""
+    net.eval()
+
+    @torch.no_grad()
+    def run(x: np.ndarray) -> np.ndarray:
+        return torch.sigmoid(difference(net(torch.from_numpy(x))))[:, None].numpy()
+
     for bg, hard in zip(cubes.backgrounds, cubes.hard):
-        p = probability(net, bg.volume.astype(np.float32), bg.lung)
+        p = probability(run, bg.volume.astype(np.float32), bg.lung)
         found = candidates(p, threshold)[:60]
         tqdm.write(f"{bg.scan.name}: {len(found)} false alarms, best {[round(c.score, 2) for c in found[:5]]}")
         hard.extend(c.centre for c in found)
