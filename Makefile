@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build runtime peers demo test race lint fuzz bench evaluate train clean
+.PHONY: help build runtime peers demo test race lint fuzz bench clean
 
 GO      ?= go
 PYTHON  ?= python3
@@ -66,6 +66,17 @@ lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
+
+FUZZTIME ?= 30s
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$p/*_test.go | cut -c6-); do \
+			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p; \
+		done; \
+	done
+
+bench: build runtime peers .venv-test/done ## pulmonode beside its peers, each pair in one run; writes bench.json
+	$(GO) run ./cmd/bench
 
 clean: ## what was built; downloads and virtual environments too
 	rm -rf bin .cache .venv-test .venv-train bench.json

@@ -77,13 +77,9 @@ func (b *bench) run(only, out string) error {
 	}{
 		{"receive-stock-sender", b.receiveStock},
 		{"receive-own-sender", b.receiveOwn},
-		{"send", func() row { return row{Skipped: "measured with receive-own-sender in this form"} }},
 		{"load", b.load},
 		{"infer-cpu", b.infer},
-		{"infer-gpu", func() row { return row{Skipped: "no GPU row in this form"} }},
 		{"pipeline-cpu", b.pipeline},
-		{"pipeline-gpu", func() row { return row{Skipped: "no GPU row in this form"} }},
-		{"documents", func() row { return row{Skipped: "highdicom is not timed in this form"} }},
 	}
 	var table []row
 	for _, r := range rows {
