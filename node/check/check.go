@@ -22,7 +22,6 @@ import (
 
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/dimse"
-	"github.com/pulmonode/pulmonode/inference"
 )
 
 const (
