@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/dimse/dataset"
 	"github.com/pulmonode/pulmonode/inference"
 	"github.com/pulmonode/pulmonode/inference/result"
@@ -109,7 +110,7 @@ func (a *analyst) make(ctx context.Context, log *zap.Logger, k store.Key, c stor
 	default:
 		// The attempts are used up. The failure is the result, so that no one
 		// takes silence for "no nodules".
-		r = a.blank(k, c, header, result.OutcomeFailed, err.Error())
+		r = a.blank(c, header, result.OutcomeFailed, err.Error())
 	}
 	if err := a.write(k, c, r, header); err != nil {
 		if errors.Is(err, store.ErrFull) {
@@ -153,7 +154,7 @@ func (a *analyst) examine(ctx context.Context, log *zap.Logger, k store.Key, c s
 		if missing != nil && a.reportSkip {
 			return nil, header, job.Wait(waitForModels, missing.Error()) // the report names the algorithm
 		}
-		return a.blank(k, c, header, result.OutcomeSkipped, v.Reason), header, nil
+		return a.blank(c, header, result.OutcomeSkipped, v.Reason), header, nil
 	}
 	if missing != nil {
 		return nil, header, job.Wait(waitForModels, missing.Error())
@@ -187,16 +188,24 @@ func (a *analyst) examine(ctx context.Context, log *zap.Logger, k store.Key, c s
 // inspect reads the headers of a closed series and judges them. The header that
 // it returns is that of the first readable instance, nil when there is none.
 func (a *analyst) inspect(ctx context.Context, log *zap.Logger, k store.Key, c store.Closing) (v series.Verdict, header *dataset.Dataset, paths []string, err error) {
-	selector := series.NewSelector(a.selection)
 	for _, uid := range c.Instances {
-		if err := ctx.Err(); err != nil {
-			return v, header, nil, context.Cause(ctx)
-		}
 		path, err := a.store.InstancePath(k, uid)
 		if err != nil {
-			return v, header, nil, err
+			return v, nil, nil, err
 		}
 		paths = append(paths, path)
+	}
+	v, header, err = judge(ctx, log, a.selection, paths)
+	return v, header, paths, err
+}
+
+// judge reads the headers of a series' files and selects.
+func judge(ctx context.Context, log *zap.Logger, s series.Selection, paths []string) (v series.Verdict, header *dataset.Dataset, err error) {
+	selector := series.NewSelector(s)
+	for _, path := range paths {
+		if ctx.Err() != nil {
+			return v, header, context.Cause(ctx)
+		}
 		f, err := dataset.Open(path, dataset.Limits{})
 		var disk *fs.PathError
 		switch {
@@ -206,13 +215,21 @@ func (a *analyst) inspect(ctx context.Context, log *zap.Logger, k store.Key, c s
 			}
 			selector.Add(f.Header)
 		case errors.As(err, &disk):
-			return v, header, nil, fmt.Errorf("reading instance %s: %w", uid, err)
+			return v, header, fmt.Errorf("reading an instance: %w", err)
 		default:
-			log.Warn("instance_unreadable", zap.String("sop_instance", uid), zap.Error(err))
+			log.Warn("instance_unreadable", zap.String("file", filepath.Base(path)), zap.Error(err))
 			selector.Add(nil)
 		}
 	}
-	return selector.Verdict(), header, paths, nil
+	return selector.Verdict(), header, nil
+}
+
+// selection is the [select] section.
+func selection(c *config.Config) series.Selection {
+	return series.Selection{
+		MaxSpacingMM: c.Select.MaxSpacingMM, MinSlices: c.Select.MinSlices, MaxSlices: c.Select.MaxSlices,
+		MaxObliqueDeg: c.Select.MaxObliqueDeg, Derived: c.Select.Derived,
+	}
 }
 
 // waitForStudy is how often a series looks whether the others of its study are
@@ -345,24 +362,41 @@ func (a *analyst) readResult(k store.Key, n int) (*result.Result, error) {
 }
 
 // blank is the result of a series that was not analysed.
-func (a *analyst) blank(k store.Key, c store.Closing, header *dataset.Dataset, o result.Outcome, reason string) *result.Result {
-	r := &result.Result{
-		Schema:     result.Schema,
-		Series:     result.Series{StudyInstanceUID: k.Study, SeriesInstanceUID: k.Series, Instances: len(c.Instances)},
-		Generation: c.Generation, Closed: c.Closed, Outcome: o, Reason: reason,
-		TimingsS: map[string]float64{}, Nodules: []result.Nodule{},
-	}
-	if header != nil {
-		r.Series.FrameOfReferenceUID = header.Text(dataset.FrameOfReferenceUID)
-	}
+func (a *analyst) blank(c store.Closing, header *dataset.Dataset, o result.Outcome, reason string) *result.Result {
+	r := blank(c, header, o, reason)
 	if analyzer, err := a.models.get(); err == nil {
 		r.Algorithm = analyzer.Algorithm()
 	}
 	return r
 }
 
+func blank(c store.Closing, header *dataset.Dataset, o result.Outcome, reason string) *result.Result {
+	r := &result.Result{
+		Schema:     result.Schema,
+		Series:     result.Series{StudyInstanceUID: c.Study, SeriesInstanceUID: c.Series, Instances: len(c.Instances)},
+		Generation: c.Generation, Closed: c.Closed, Outcome: o, Reason: reason,
+		TimingsS: map[string]float64{}, Nodules: []result.Nodule{},
+	}
+	if header != nil {
+		r.Series.FrameOfReferenceUID = header.Text(dataset.FrameOfReferenceUID)
+	}
+	return r
+}
+
 // resultName is the file of a generation with the machine-readable result.
 const resultName = "result.json"
+
+// resultFile is result.json.
+func resultFile(r *result.Result) (store.File, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "\t")
+	if err := encoder.Encode(r); err != nil {
+		return store.File{}, fmt.Errorf("writing %s: %w", resultName, err)
+	}
+	return store.File{Name: resultName, Kind: "json", Bytes: b.Bytes()}, nil
+}
 
 // write makes a result durable with everything that is delivered of it.
 func (a *analyst) write(k store.Key, c store.Closing, r *result.Result, header *dataset.Dataset) error {
@@ -390,18 +424,15 @@ func (a *analyst) write(k store.Key, c store.Closing, r *result.Result, header *
 			return fmt.Errorf("writing the documents: %w", err)
 		}
 	}
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "\t")
-	if err := encoder.Encode(r); err != nil {
-		return fmt.Errorf("writing %s: %w", resultName, err)
+	text, err := resultFile(r)
+	if err != nil {
+		return err
 	}
 	plan, err := job.PlanFile(a.destinations)
 	if err != nil {
 		return err
 	}
-	files = append(files, store.File{Name: resultName, Kind: "json", Bytes: b.Bytes()}, plan)
+	files = append(files, text, plan)
 	err = a.store.WriteGeneration(k, c.Generation, files, store.Manifest{
 		Closed: c.Closed, Outcome: r.Outcome, Reason: r.Reason, Nodules: len(r.Nodules),
 	})

@@ -129,10 +129,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	sender := &deliver.Sender{Store: n.store, CallingAE: c.Node.AETitle, Timeouts: p.timeouts, Log: log}
 	n.analyst = &analyst{
 		store: n.store, documents: p.documents(c), destinations: destinations, metrics: n.metrics, log: log,
-		selection: series.Selection{
-			MaxSpacingMM: c.Select.MaxSpacingMM, MinSlices: c.Select.MinSlices, MaxSlices: c.Select.MaxSlices,
-			MaxObliqueDeg: c.Select.MaxObliqueDeg, Derived: c.Select.Derived,
-		},
+		selection:  selection(c),
 		thinnest:   c.Select.OnePerStudy == "thinnest",
 		open:       func() []series.Open { return n.tracker.Open() },
 		reportSkip: c.Output.ReportSkipped, reportFail: c.Output.ReportFailed,
