@@ -1,0 +1,72 @@
+package study
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/suyashkumar/dicom"
+	"github.com/suyashkumar/dicom/pkg/tag"
+
+	"github.com/pulmonode/pulmonode/dimse/dataset"
+	"github.com/pulmonode/pulmonode/inference/result"
+)
+
+// Purposes of contributing equipment (PS3.16 CID 7005).
+var (
+	acquisitionEquipment = Code{"109101", "DCM", "Acquisition Equipment"}
+	processingEquipment  = Code{"109102", "DCM", "Processing Equipment"}
+)
+
+// equipment names what made the object. All of it is required of segmentations
+// and reports (Enhanced General Equipment, PS3.3 C.7.5.2). An installation has
+// no serial number but its UID; without one the version takes its place.
+func equipment(o Object) []*dicom.Element {
+	out := []*dicom.Element{
+		Text(tag.Manufacturer, Manufacturer),
+		Text(tag.ManufacturerModelName, cmp.Or(o.Algorithm.Name, Manufacturer)),
+		Text(tag.DeviceSerialNumber, cmp.Or(o.DeviceUID, o.Algorithm.Version, "0")),
+		Text(tag.SoftwareVersions, SoftwareVersions(o.Algorithm)...),
+	}
+	if looksLikeUID(o.DeviceUID) {
+		out = append(out, Text(tag.DeviceUID, o.DeviceUID))
+	}
+	return out
+}
+
+// SoftwareVersions are the version of the program and those of its models, each
+// model with the beginning of its hash.
+func SoftwareVersions(a result.Algorithm) []string {
+	out := []string{cmp.Or(a.Version, "unknown")}
+	for _, m := range a.Models {
+		v := strings.Join(strings.Fields(m.Role+" "+m.Version), " ")
+		if m.SHA256 != "" {
+			v = fmt.Sprintf("%s sha256 %.16s", v, m.SHA256)
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// contributing names the scanner and ourselves (PS3.3 C.12.1), as IHE AIR asks:
+// the result goes on saying where it is from when its series is rearranged.
+func contributing(ct *dataset.Dataset, o Object, clock time.Time) *dicom.Element {
+	var items [][]*dicom.Element
+	if len(valuesOf(ct, dataset.Manufacturer)) > 0 { // required in the item
+		scanner := Item(acquisitionEquipment.Element(tag.PurposeOfReferenceCodeSequence))
+		for _, t := range []dataset.Tag{dataset.Manufacturer, dataset.ManufacturerModelName, dataset.StationName,
+			dataset.DeviceSerialNumber, dataset.SoftwareVersions} {
+			if values := valuesOf(ct, t); len(values) > 0 {
+				scanner = append(scanner, Text(written(t), values...))
+			}
+		}
+		items = append(items, scanner)
+	}
+	ours := Item(
+		processingEquipment.Element(tag.PurposeOfReferenceCodeSequence),
+		Text(tag.ContributionDateTime, datetime(clock)),
+		Text(tag.ContributionDescription, NotVerified),
+	)
+	return Sequence(tag.ContributingEquipmentSequence, append(items, append(ours, equipment(o)...))...)
+}
