@@ -28,7 +28,7 @@ const (
 	CodeGap         = "gap"         // slices missing
 	CodeUneven      = "uneven"      // spacing varies
 	CodeShifted     = "shifted"     // slices do not lie on one line
-	CodeLarge       = "large"       // more voxels than are taken
+	CodeLarge       = "large"       // more voxels than are taken, or larger than a body
 )
 
 func (e *GeometryError) Error() string { return e.Sentence }
@@ -38,9 +38,11 @@ func refuse(code, format string, args ...any) error {
 }
 
 const (
-	// maxVoxels bounds a volume to 2 GiB: 4096 slices of 512 x 512.
+	// maxVoxels bounds a volume, as it comes and at 1 mm, to 2 GiB: 4096 slices of
+	// 512 x 512. maxSideMM is longer than any table moves.
 	maxVoxels = 1 << 30
 	maxSlices = 20000
+	maxSideMM = 3000
 
 	sameCosine    = 0.01 // half a degree
 	sameSpacing   = 1e-3 // of pixel spacing, relative
@@ -102,7 +104,8 @@ func Stack(files []*dataset.File) (*Geometry, error) {
 		}
 	}
 	if len(list) < 2 {
-		return nil, refuse(CodeFew, "the series has %d slice; a volume needs more: send the whole series", len(list))
+		count := [...]string{"no slices", "one slice"}[len(list)]
+		return nil, refuse(CodeFew, "the series has %s; a volume needs more: send the whole series", count)
 	}
 	if err := alike(list); err != nil {
 		return nil, err
@@ -150,6 +153,15 @@ func Stack(files []*dataset.File) (*Geometry, error) {
 	}
 	if int64(grid.Rows)*int64(grid.Columns)*int64(len(list)) > maxVoxels {
 		return nil, refuse(CodeLarge, "%d slices of %d x %d are more voxels than are analysed", len(list), grid.Rows, grid.Columns)
+	}
+	// A few small slices that say they lie far apart become as many planes of 1 mm.
+	size, voxels := [3]float64{}, 1.
+	for a, n := range [3]int{grid.Columns, grid.Rows, len(list)} {
+		size[a] = float64(n-1) * spacingXYZ(grid)[a]
+		voxels *= size[a] + 1
+	}
+	if max(size[0], size[1], size[2]) > maxSideMM || voxels > maxVoxels {
+		return nil, refuse(CodeLarge, "the slices cover %.0f x %.0f x %.0f mm, more than a body: ask for the original axial slices", size[0], size[1], size[2])
 	}
 	return &Geometry{
 		Grid: grid, Slices: list, files: files,
@@ -241,14 +253,18 @@ func even(list []Slice) error {
 	for i := range gaps {
 		gaps[i] = list[i+1].along - list[i].along
 	}
+	// Duplicates first: where most slices lie twice, the usual distance is none.
+	for i, g := range gaps {
+		if g < duplicateMM {
+			return refuse(CodeDuplicate, "two slices lie at %.2f mm: ask for each reconstruction or phase as a series of its own", list[i].along)
+		}
+	}
 	sorted := slices.Clone(gaps)
 	slices.Sort(sorted)
 	median := sorted[len(sorted)/2]
 	for i, g := range gaps {
 		at, next := list[i].along, list[i+1].along
 		switch {
-		case g < duplicateMM:
-			return refuse(CodeDuplicate, "two slices lie at %.2f mm: ask for each reconstruction or phase as a series of its own", at)
 		case g >= gapFrom*median:
 			return refuse(CodeGap, "slices are missing between %.2f mm and %.2f mm, the others are %.2f mm apart: send the series again, completely", at, next, median)
 		case math.Abs(g-median) > unevenShare*median+unevenMM:

@@ -26,16 +26,20 @@ func Load(ctx context.Context, g *Geometry, workers int, progress func(done, tot
 	plane := v.NX * v.NY
 	v.HU = make([]int16, plane*v.NZ) // Stack has checked that the files have as much
 	errs := make([]error, v.NZ)
-	var failed atomic.Bool
+	// Slices behind one that failed are left out; those before it are decoded all
+	// the same, so that the error does not depend on who was faster.
+	var failed atomic.Int64
+	failed.Store(int64(v.NZ))
 	var mu sync.Mutex
 	done := 0
 	parallel(v.NZ, workers, func(z int) {
-		if failed.Load() || ctx.Err() != nil {
+		if int64(z) > failed.Load() || ctx.Err() != nil {
 			return
 		}
 		s := &g.Slices[z]
 		if errs[z] = pixel.Decode(s.file, s.Frame, v.HU[z*plane:(z+1)*plane]); errs[z] != nil {
-			failed.Store(true)
+			for was := failed.Load(); int64(z) < was && !failed.CompareAndSwap(was, int64(z)); was = failed.Load() {
+			}
 			return
 		}
 		if progress != nil {
