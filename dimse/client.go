@@ -134,8 +134,12 @@ func (k *Conn) associate(contexts []Context) error {
 		rq.Contexts = append(rq.Contexts, pdu.PresentationContext{ID: id, AbstractSyntax: c.SOPClassUID, TransferSyntaxes: c.TransferSyntaxUIDs})
 		k.contexts = append(k.contexts, PresentationContext{ID: id, SOPClassUID: c.SOPClassUID, Proposed: c.TransferSyntaxUIDs, Result: pdu.NoReason})
 	}
+	request, err := rq.Encode()
+	if err != nil {
+		return err
+	}
 	t.machine.Do(ul.Evt2)
-	if err := t.write(rq.Encode()); err != nil {
+	if err := t.write(request); err != nil {
 		return t.broken(err, "taking the association request")
 	}
 	h, err := t.header(t.times.Accept, "before it answered the association request")

@@ -339,8 +339,13 @@ func (c *serverConn) associate(state *tls.ConnectionState, over bool) bool {
 	if u := rq.UserIdentity; u != nil && u.ResponseRequested {
 		ac.IdentityResponse = []byte{}
 	}
+	acceptance, err := ac.Encode()
+	if err != nil { // can't be: it is shorter than the request
+		c.session.End(End{Broken, t.abort(ul.Evt15, 0, err.Error())})
+		return false
+	}
 	t.machine.Do(ul.Evt7)
-	if err := t.write(ac.Encode()); err != nil {
+	if err := t.write(acceptance); err != nil {
 		c.session.End(End{Broken, t.broken(err, "in the answer to its association request")})
 		return false
 	}

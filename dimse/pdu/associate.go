@@ -2,6 +2,8 @@ package pdu
 
 import (
 	"encoding/binary"
+	"fmt"
+	"math"
 	"strings"
 )
 
@@ -38,8 +40,8 @@ const (
 // abstract syntax and transfer syntaxes, an answer a result and one of them.
 type PresentationContext struct {
 	ID               byte
-	Result           byte
-	AbstractSyntax   string
+	Result           byte   // in an answer
+	AbstractSyntax   string // in a request
 	TransferSyntaxes []string
 }
 
@@ -73,8 +75,11 @@ type AAssociate struct {
 	IdentityResponse      []byte // answer to a positive response request
 }
 
-// Encode returns the whole PDU.
-func (a *AAssociate) Encode() []byte {
+// Encode returns the whole PDU. What does not fit its field is an error: a title
+// cut to sixteen characters would be another node's, and an item longer than its
+// length can say would be read as something else.
+func (a *AAssociate) Encode() ([]byte, error) {
+	var e encoder
 	b := make([]byte, HeaderSize, 1024)
 	b[0] = byte(TypeAAssociateRQ)
 	if a.Accept {
@@ -82,54 +87,80 @@ func (a *AAssociate) Encode() []byte {
 	}
 	b = binary.BigEndian.AppendUint16(b, a.ProtocolVersion)
 	b = append(b, 0, 0)
-	b = append(b, pad16(a.CalledAE)...)
-	b = append(b, pad16(a.CallingAE)...)
+	b = e.title(b, a.CalledAE)
+	b = e.title(b, a.CallingAE)
 	b = append(b, make([]byte, 32)...)
-	b = item(b, itemApplicationContext, []byte(a.ApplicationContext))
+	b = e.item(b, itemApplicationContext, []byte(a.ApplicationContext))
 	for _, c := range a.Contexts {
 		body := []byte{c.ID, 0, c.Result, 0}
 		kind := byte(itemContextAC)
 		if !a.Accept {
 			kind = itemContextRQ
-			body = item(body, itemAbstractSyntax, []byte(c.AbstractSyntax))
+			body = e.item(body, itemAbstractSyntax, []byte(c.AbstractSyntax))
 		}
 		for _, ts := range c.TransferSyntaxes {
-			body = item(body, itemTransferSyntax, []byte(ts))
+			body = e.item(body, itemTransferSyntax, []byte(ts))
 		}
-		b = item(b, kind, body)
+		b = e.item(b, kind, body)
 	}
-	user := item(nil, itemMaximumLength, binary.BigEndian.AppendUint32(nil, a.MaxLength))
-	user = item(user, itemImplementationUID, []byte(a.ImplementationUID))
+	user := e.item(nil, itemMaximumLength, binary.BigEndian.AppendUint32(nil, a.MaxLength))
+	user = e.item(user, itemImplementationUID, []byte(a.ImplementationUID))
 	if a.Asynchronous != nil {
-		user = item(user, itemAsynchronous, binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, a.Asynchronous[0]), a.Asynchronous[1]))
+		user = e.item(user, itemAsynchronous, binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, a.Asynchronous[0]), a.Asynchronous[1]))
 	}
 	for _, r := range a.Roles {
-		body := binary.BigEndian.AppendUint16(nil, uint16(len(r.SOPClassUID)))
-		body = append(body, r.SOPClassUID...)
-		user = item(user, itemRole, append(body, flag(r.SCU), flag(r.SCP)))
+		user = e.item(user, itemRole, append(e.field(nil, []byte(r.SOPClassUID)), flag(r.SCU), flag(r.SCP)))
 	}
 	if a.ImplementationVersion != "" {
-		user = item(user, itemImplementationName, []byte(a.ImplementationVersion))
+		user = e.item(user, itemImplementationName, []byte(a.ImplementationVersion))
 	}
 	if u := a.UserIdentity; u != nil {
 		body := []byte{u.Type, flag(u.ResponseRequested)}
-		body = append(binary.BigEndian.AppendUint16(body, uint16(len(u.Primary))), u.Primary...)
-		body = append(binary.BigEndian.AppendUint16(body, uint16(len(u.Secondary))), u.Secondary...)
-		user = item(user, itemUserIdentityRQ, body)
+		user = e.item(user, itemUserIdentityRQ, e.field(e.field(body, u.Primary), u.Secondary))
 	}
 	if a.IdentityResponse != nil {
-		user = item(user, itemUserIdentityAC, append(binary.BigEndian.AppendUint16(nil, uint16(len(a.IdentityResponse))), a.IdentityResponse...))
+		user = e.item(user, itemUserIdentityAC, e.field(nil, a.IdentityResponse))
 	}
-	b = item(b, itemUserInformation, user)
+	b = e.item(b, itemUserInformation, user)
+	if n := len(b) - HeaderSize; e.err == nil && n > MaxAssociate {
+		e.err = fmt.Errorf("an A-ASSOCIATE PDU of %d bytes is longer than the %d that are read", n, MaxAssociate)
+	}
+	if e.err != nil {
+		return nil, e.err
+	}
 	binary.BigEndian.PutUint32(b[2:], uint32(len(b)-HeaderSize))
-	return b
+	return b, nil
 }
 
-func item(b []byte, kind byte, body []byte) []byte {
-	b = append(b, kind, 0)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(body)))
-	return append(b, body...)
+// encoder keeps the first thing that does not fit.
+type encoder struct{ err error }
+
+// item appends an item: type, reserved byte, length, value.
+func (e *encoder) item(b []byte, kind byte, body []byte) []byte {
+	return e.field(append(b, kind, 0), body)
 }
+
+// field appends a value after its length in two bytes.
+func (e *encoder) field(b, v []byte) []byte {
+	if len(v) > math.MaxUint16 && e.err == nil {
+		e.err = fmt.Errorf("an item's value of %d bytes, more than its length can say", len(v))
+	}
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(v))), v...)
+}
+
+// title appends an AE title in its field of sixteen characters.
+func (e *encoder) title(b []byte, s string) []byte {
+	if len(s) > maxTitle {
+		if e.err == nil {
+			e.err = fmt.Errorf("AE title %q is longer than %d characters", s, maxTitle)
+		}
+		return b
+	}
+	return append(append(b, s...), strings.Repeat(" ", maxTitle-len(s))...)
+}
+
+// maxTitle is the length of the AE title fields (PS3.8 9.3.2).
+const maxTitle = 16
 
 func flag(b bool) byte {
 	if b {
@@ -138,11 +169,10 @@ func flag(b bool) byte {
 	return 0
 }
 
-// pad16 is an AE title in its field of sixteen characters.
-func pad16(s string) string { return (s + strings.Repeat(" ", 16))[:16] }
-
 // DecodeAAssociate reads the body of an A-ASSOCIATE-RQ or -AC, the bytes after
-// the PDU's header. Items that are not known are passed over (PS3.8 9.3.1).
+// the PDU's header. Items that are not known, or belong to the other PDU, are
+// passed over (PS3.8 9.3.1). AE titles lose the spaces around them, which do not
+// count (PS3.8 9.3.2), and the NULs that some peers pad with.
 func DecodeAAssociate(t Type, body []byte) (*AAssociate, error) {
 	if len(body) < 68 {
 		return nil, invalid("%v of %d bytes is too short", t, len(body))
@@ -150,15 +180,19 @@ func DecodeAAssociate(t Type, body []byte) (*AAssociate, error) {
 	a := &AAssociate{
 		Accept:          t == TypeAAssociateAC,
 		ProtocolVersion: binary.BigEndian.Uint16(body),
-		CalledAE:        strings.Trim(string(body[4:20]), " "),
-		CallingAE:       strings.Trim(string(body[20:36]), " "),
+		CalledAE:        strings.Trim(string(body[4:20]), " \x00"),
+		CallingAE:       strings.Trim(string(body[20:36]), " \x00"),
+	}
+	contexts := byte(itemContextRQ)
+	if a.Accept {
+		contexts = itemContextAC
 	}
 	err := items(body[68:], func(kind byte, v []byte) error {
 		switch kind {
 		case itemApplicationContext:
 			a.ApplicationContext = uid(v)
-		case itemContextRQ, itemContextAC:
-			c, err := decodeContext(v)
+		case contexts:
+			c, err := decodeContext(v, !a.Accept)
 			if err != nil {
 				return err
 			}
@@ -168,19 +202,25 @@ func DecodeAAssociate(t Type, body []byte) (*AAssociate, error) {
 		}
 		return nil
 	})
-	return a, err
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
-func decodeContext(v []byte) (c PresentationContext, err error) {
+func decodeContext(v []byte, request bool) (c PresentationContext, err error) {
 	if len(v) < 4 {
 		return c, invalid("presentation context of %d bytes", len(v))
 	}
-	c.ID, c.Result = v[0], v[2]
+	c.ID = v[0]
+	if !request { // in a request the field is reserved, and not tested
+		c.Result = v[2]
+	}
 	err = items(v[4:], func(kind byte, v []byte) error {
-		switch kind {
-		case itemAbstractSyntax:
+		switch {
+		case kind == itemAbstractSyntax && request:
 			c.AbstractSyntax = uid(v)
-		case itemTransferSyntax:
+		case kind == itemTransferSyntax:
 			c.TransferSyntaxes = append(c.TransferSyntaxes, uid(v))
 		}
 		return nil

@@ -33,7 +33,7 @@ func (t Type) String() string {
 const HeaderSize = 6
 
 // MaxAssociate bounds an A-ASSOCIATE PDU: 128 presentation contexts with every
-// known transfer syntax stay below a quarter of it.
+// known transfer syntax stay below half of it.
 const MaxAssociate = 1 << 17
 
 // Abort sources and reasons (PS3.8 9.3.8).

@@ -68,7 +68,7 @@ func DecodeHeader(b [HeaderSize]byte) (Header, error) {
 // PDVHeaderSize is the length of a value's length, context and control header.
 const PDVHeaderSize = 6
 
-// PDV is the header of a presentation data value (PS3.8 9.3.5.1, E.2).
+// PDV is the header of a presentation data value (PS3.8 9.3.5.1, annex E.2).
 type PDV struct {
 	Length    uint32 // of the fragment, without context and control header
 	ContextID byte
@@ -80,13 +80,14 @@ type PDV struct {
 // these six bytes included.
 func DecodePDV(b [PDVHeaderSize]byte, left uint32) (PDV, error) {
 	n := binary.BigEndian.Uint32(b[:])
-	if n < 2 || n > left-4 {
+	if left < PDVHeaderSize || n < 2 || n > left-4 {
 		return PDV{}, invalid("presentation data value of %d bytes where %d are left", n, left)
 	}
 	return PDV{n - 2, b[4], b[5]&1 != 0, b[5]&2 != 0}, nil
 }
 
-// AppendPData appends the headers of a P-DATA-TF with one value of n bytes.
+// AppendPData appends the headers of a P-DATA-TF with one value,
+// whose bytes go after them.
 func AppendPData(b []byte, v PDV) []byte {
 	b = append(b, byte(TypePDataTF), 0)
 	b = binary.BigEndian.AppendUint32(b, v.Length+PDVHeaderSize)
