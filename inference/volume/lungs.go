@@ -261,6 +261,9 @@ func (g *coarseGrid) sides(lung []uint8, l *Levels) (right, left []uint8) {
 	for _, v := range lung {
 		total += int(v)
 	}
+	// The direction of LPS x in voxels: left is where the patient's left is.
+	o := l.Grid.Orientation
+	toLeft := [3]float64{o[0], o[3], normal(o)[0]}
 	least := int(leastShare * float64(total))
 	var label []uint8
 	for radius := 0; radius <= maxOpeningMM/coarse; radius++ {
@@ -270,13 +273,10 @@ func (g *coarseGrid) sides(lung []uint8, l *Levels) (right, left []uint8) {
 		}
 		parts := g.largest(core, least)
 		if len(parts) >= 2 {
-			label = g.spread(lung, parts[:2])
+			label = g.spread(lung, parts[:2], toLeft)
 			break
 		}
 	}
-	// The direction of LPS x in voxels: left is where the patient's left is.
-	o := l.Grid.Orientation
-	toLeft := [3]float64{o[0], o[3], normal(o)[0]}
 	right, left = make([]uint8, len(lung)), make([]uint8, len(lung))
 	if label == nil {
 		middle, n := 0., 0.
@@ -353,15 +353,15 @@ func (g *coarseGrid) largest(mask []uint8, least int) [][]int32 {
 }
 
 // spread labels a mask by the parts 1, 2 that are nearest inside it. What hangs
-// together with neither goes to the one nearer along x.
-func (g *coarseGrid) spread(mask []uint8, parts [][]int32) []uint8 {
+// together with neither goes to the one nearer along the patient's left.
+func (g *coarseGrid) spread(mask []uint8, parts [][]int32, toLeft [3]float64) []uint8 {
 	label := make([]uint8, len(mask))
 	var queue []int32
 	var middle [2]float64
 	for p, part := range parts {
 		for _, i := range part {
 			label[i] = uint8(p + 1)
-			middle[p] += float64(int(i) % g.nx)
+			middle[p] += g.project(int(i), toLeft)
 		}
 		middle[p] /= float64(len(part))
 		queue = append(queue, part...)
@@ -377,7 +377,7 @@ func (g *coarseGrid) spread(mask []uint8, parts [][]int32) []uint8 {
 	}
 	for i, v := range mask {
 		if v != 0 && label[i] == 0 {
-			x := float64(i % g.nx)
+			x := g.project(i, toLeft)
 			label[i] = 1
 			if math.Abs(x-middle[1]) < math.Abs(x-middle[0]) {
 				label[i] = 2
