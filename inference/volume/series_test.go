@@ -133,16 +133,19 @@ func (s series) files(t testing.TB, change func(z int, h *dataset.Dataset)) []*d
 	return list
 }
 
-// write puts the series into dir, one file a slice, and gives the files.
-func (s series) write(t testing.TB, dir string) []*dataset.File {
+// write puts the series into dir, one file a slice; change is as for files.
+func (s series) write(t testing.TB, dir string, change func(z int, h *dataset.Dataset)) {
 	t.Helper()
 	for z := range s.slices {
+		h := s.header(z)
+		if change != nil {
+			change(z, h)
+		}
 		path := filepath.Join(dir, fmt.Sprintf("%04d.dcm", z))
-		if err := os.WriteFile(path, part10(t, s.header(z), s.pixels(z)), 0o666); err != nil {
+		if err := os.WriteFile(path, part10(t, h, s.pixels(z)), 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return open(t, dir)
 }
 
 // open reads the headers of the DICOM files in a folder.
