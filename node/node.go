@@ -33,7 +33,7 @@ const (
 // How often the files and the queue are compared, results age out, and a
 // closing that could not be queued is tried again.
 const (
-	reconcileEvery = 5 * time.Minute
+	reconcileEvery = time.Minute
 	retainEvery    = 10 * time.Minute
 	requeueAfter   = 10 * time.Second
 )

@@ -118,7 +118,11 @@ func (s *session) keep(q *dimse.StoreRequest) (status dimse.Status, outcome stri
 	if err != nil {
 		return dimse.CannotUnderstand, "invalid", 0, err
 	}
-	if header.Text(dataset.SOPClassUID) != q.SOPClassUID || header.Text(dataset.SOPInstanceUID) != q.SOPInstanceUID {
+	class, instance := header.Text(dataset.SOPClassUID), header.Text(dataset.SOPInstanceUID)
+	if class == "" || instance == "" {
+		return dimse.CannotUnderstand, "invalid", 0, errors.New("the data set has no SOP Class or Instance UID")
+	}
+	if class != q.SOPClassUID || instance != q.SOPInstanceUID {
 		return dimse.DataSetMismatch, "mismatch", 0, errors.New("the data set has another SOP Class or Instance UID than the command")
 	}
 	k := store.Key{Study: header.Text(dataset.StudyInstanceUID), Series: header.Text(dataset.SeriesInstanceUID)}

@@ -7,13 +7,13 @@ package check
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pulmonode/pulmonode/config"
-	"github.com/pulmonode/pulmonode/dimse"
+	"github.com/pulmonode/pulmonode/node/secure"
 )
 
 const (
@@ -30,18 +30,39 @@ const (
 	slowDisk = 30.0 // files of 512 KiB a second
 	// expiring is how long before a certificate's end is warned of.
 	expiring = 30 * 24 * time.Hour
-	// echoWithin bounds the whole conversation with one destination.
-	echoWithin = 15 * time.Second
 )
 
+// surroundings are what the node would meet; a test puts others in their place.
+type surroundings struct {
+	now        func() time.Time
+	listen     func(ctx context.Context, network, address string) (net.Listener, error)
+	free       func(dir string) (config.Size, error) // bytes left to this user
+	echoWithin time.Duration                         // the whole conversation with one destination
+}
+
+var real = surroundings{
+	now:    time.Now,
+	listen: new(net.ListenConfig).Listen,
+	free: func(dir string) (config.Size, error) {
+		var st unix.Statfs_t
+		err := unix.Statfs(dir, &st)
+		return config.Size(st.Bavail * uint64(st.Bsize)), err
+	},
+	echoWithin: 15 * time.Second,
+}
+
 // Run tries everything that c names and returns every fault in the order of the file.
-func Run(ctx context.Context, c *config.Config) []config.Fault {
+func Run(ctx context.Context, c *config.Config) []config.Fault { return real.run(ctx, c) }
+
+func (s surroundings) run(ctx context.Context, c *config.Config) []config.Fault {
 	parts := []func() []config.Fault{
-		func() []config.Fault { return listeners(ctx, c) },
-		func() []config.Fault { return disk(c) },
-		func() []config.Fault { return certificates(c) },
-		func() []config.Fault { return destinations(ctx, c) },
-		func() []config.Fault { return pipeline(c) },
+		func() []config.Fault { return s.listener(ctx, "[node] listen", c.Node.Listen) },
+		func() []config.Fault { return s.disk(c.Storage) },
+		func() []config.Fault { return s.listener(ctx, "[tls] listen", c.TLS.Listen) },
+		func() []config.Fault { return s.certificates(c.TLS) },
+		func() []config.Fault { return s.destinations(ctx, c) },
+		func() []config.Fault { return pipeline(c.Inference) },
+		func() []config.Fault { return s.listener(ctx, "[admin] listen", c.Admin.Listen) },
 	}
 	found := make([][]config.Fault, len(parts))
 	var wg sync.WaitGroup
@@ -49,11 +70,7 @@ func Run(ctx context.Context, c *config.Config) []config.Fault {
 		wg.Go(func() { found[i] = part() })
 	}
 	wg.Wait()
-	var all []config.Fault
-	for _, f := range found {
-		all = append(all, f...)
-	}
-	return all
+	return slices.Concat(found...)
 }
 
 func fault(where, problem, remedy string) config.Fault {
@@ -64,79 +81,87 @@ func warning(where, problem, remedy string) config.Fault {
 	return config.Fault{Where: where, Problem: problem, Remedy: remedy, Warning: true}
 }
 
-func listeners(ctx context.Context, c *config.Config) (faults []config.Fault) {
-	for _, l := range []struct{ where, address string }{
-		{"[node] listen", c.Node.Listen}, {"[tls] listen", c.TLS.Listen}, {"[admin] listen", c.Admin.Listen},
-	} {
-		if l.address == "" {
-			continue
-		}
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", l.address)
-		switch {
-		case err == nil:
-			listener.Close()
-		case errors.Is(err, syscall.EADDRINUSE):
-			faults = append(faults, warning(l.where, fmt.Sprintf("%s is in use", l.address), "that is right if this node is running; else choose another port"))
-		case errors.Is(err, syscall.EACCES):
-			faults = append(faults, fault(l.where, fmt.Sprintf("%s may not be opened", l.address), "choose a port above 1023, or give the program CAP_NET_BIND_SERVICE"))
-		default:
-			faults = append(faults, fault(l.where, err.Error(), "name an address of this machine"))
-		}
+// cause is what the system says, without the name of a trial file.
+func cause(err error) error {
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) {
+		return pe.Err
 	}
-	return faults
+	return err
+}
+
+func (s surroundings) listener(ctx context.Context, where, address string) []config.Fault {
+	if address == "" {
+		return nil
+	}
+	l, err := s.listen(ctx, "tcp", address)
+	switch {
+	case err == nil:
+		l.Close()
+		return nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return []config.Fault{warning(where, fmt.Sprintf("%s is in use", address),
+			"that is right if this node is running; else choose another port, or stop the program that `ss -ltnp` shows there")}
+	case errors.Is(err, syscall.EACCES):
+		return []config.Fault{fault(where, fmt.Sprintf("this user may not open %s", address),
+			"choose a port above 1023, or give the program CAP_NET_BIND_SERVICE (AmbientCapabilities in its systemd unit)")}
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return []config.Fault{fault(where, fmt.Sprintf("%s is no address of this machine", address),
+			`name one that "ip address" shows, or leave the host out (":11112") to listen on all`)}
+	}
+	return []config.Fault{fault(where, err.Error(), `write "host:port" with an address of this machine, or ":port"`)}
 }
 
 // disk writes as the store does, into a folder of its own.
-func disk(c *config.Config) (faults []config.Fault) {
+func (s surroundings) disk(c config.Storage) []config.Fault {
 	const where = "[storage] data_dir"
-	dir := c.Storage.DataDir
 	// The folder need not exist yet; the nearest one that does must let us in.
-	existing := dir
+	existing := c.DataDir
 	for {
 		info, err := os.Stat(existing)
-		if err == nil && !info.IsDir() {
-			return []config.Fault{fault(where, fmt.Sprintf("%s is no folder", existing), "name a folder")}
+		if err == nil && !info.IsDir() || errors.Is(err, syscall.ENOTDIR) {
+			return []config.Fault{fault(where, fmt.Sprintf("%s is a file, or leads through one", c.DataDir), "name a folder; one that does not exist is made")}
 		}
 		if err == nil {
 			break
 		}
 		parent := filepath.Dir(existing)
 		if !errors.Is(err, fs.ErrNotExist) || parent == existing {
-			return []config.Fault{fault(where, err.Error(), "name a folder that this user may enter")}
+			return []config.Fault{fault(where, fmt.Sprintf("%s can't be looked at: %v", existing, cause(err)), "name a folder that the user that runs pulmonode may enter")}
 		}
 		existing = parent
 	}
 	trial, err := os.MkdirTemp(existing, ".pulmonode-check-")
 	if err != nil {
-		return []config.Fault{fault(where, fmt.Sprintf("%s can't be written: %v", existing, err), "give the user that runs pulmonode the right to write there")}
+		return []config.Fault{fault(where, fmt.Sprintf("nothing can be written in %s: %v", existing, cause(err)),
+			fmt.Sprintf("run check as the user that runs pulmonode, and give that user the right to write there (chown or chmod %s)", existing))}
 	}
 	defer os.RemoveAll(trial)
-	var st unix.Statfs_t
-	if err := unix.Statfs(trial, &st); err == nil {
-		free := config.Size(st.Bavail * uint64(st.Bsize))
-		if free < c.Storage.StopReceivingBelow {
-			faults = append(faults, fault("[storage] stop_receiving_below",
-				fmt.Sprintf("%.1f GiB are free, and senders are told \"out of resources\" below %v", float64(free)/float64(config.GiB), c.Storage.StopReceivingBelow),
-				"free some space, or lower the mark"))
-			return faults
-		}
+	free, err := s.free(trial)
+	if err != nil {
+		return []config.Fault{fault(where, fmt.Sprintf("the disk of %s does not say how much is free: %v", existing, err), "use a local disk")}
 	}
-	rate, err := durableRate(trial)
+	if free < c.StopReceivingBelow {
+		return []config.Fault{fault("[storage] stop_receiving_below",
+			fmt.Sprintf("%.1f GiB are free on the disk of %s; below %v senders are told \"out of resources\"", float64(free)/float64(config.GiB), existing, c.StopReceivingBelow),
+			"free some space, name a data_dir on a larger disk, shorten [storage] keep, or lower this mark")}
+	}
+	rate, err := s.durableRate(trial)
 	switch {
 	case err != nil:
-		faults = append(faults, fault(where, fmt.Sprintf("a trial write failed: %v", err), "look at the disk"))
+		return []config.Fault{fault(where, fmt.Sprintf("a trial write in %s failed: %v", existing, cause(err)), "look at the disk and its quotas: `dmesg` and `df -h` say more")}
 	case rate < slowDisk:
-		faults = append(faults, warning(where, fmt.Sprintf("the disk keeps %.0f slices a second durably", rate), "scanners will wait: use a local disk or one with a write cache that survives a power cut"))
+		return []config.Fault{warning(where, fmt.Sprintf("the disk keeps %.0f slices a second for certain, and a scanner sends %.0f or more", rate, slowDisk),
+			"scanners will wait for it: use a local SSD, or one whose write cache survives a power cut")}
 	}
-	return faults
+	return nil
 }
 
 // durableRate writes slices of 512 KiB with an fsync each, for half a second at most.
-func durableRate(dir string) (filesPerSecond float64, err error) {
+func (s surroundings) durableRate(dir string) (filesPerSecond float64, err error) {
 	slice := make([]byte, 512<<10)
-	begin := time.Now()
+	begin := s.now()
 	n := 0
-	for ; n < 32 && time.Since(begin) < 500*time.Millisecond; n++ {
+	for ; n < 32 && s.now().Sub(begin) < 500*time.Millisecond; n++ {
 		f, err := os.Create(filepath.Join(dir, fmt.Sprint(n)))
 		if err != nil {
 			return 0, err
@@ -147,53 +172,40 @@ func durableRate(dir string) (filesPerSecond float64, err error) {
 			return 0, err
 		}
 	}
-	return float64(n) / time.Since(begin).Seconds(), nil
+	return float64(n) / s.now().Sub(begin).Seconds(), nil
 }
 
-func certificates(c *config.Config) (faults []config.Fault) {
-	if c.TLS.Certificate != "" || c.TLS.Key != "" {
-		pair, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
-		if err != nil {
-			faults = append(faults, fault("[tls] certificate", err.Error(), "name a PEM certificate and its key"))
-		} else if left := time.Until(pair.Leaf.NotAfter); left < 0 {
-			faults = append(faults, fault("[tls] certificate", fmt.Sprintf("ended on %s", pair.Leaf.NotAfter.Format(time.DateOnly)), "renew it"))
-		} else if left < expiring {
-			faults = append(faults, warning("[tls] certificate", fmt.Sprintf("ends on %s", pair.Leaf.NotAfter.Format(time.DateOnly)), "renew it"))
-		}
+func (s surroundings) certificates(c config.TLS) (faults []config.Fault) {
+	if c.Certificate != "" || c.Key != "" {
+		faults = append(faults, s.ownCertificate(c)...)
 	}
-	if c.TLS.ClientCA != "" {
-		pem, err := os.ReadFile(c.TLS.ClientCA)
-		if err != nil {
-			faults = append(faults, fault("[tls] client_ca", err.Error(), "name the PEM file of the authority that signed the senders' certificates"))
-		} else if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			faults = append(faults, fault("[tls] client_ca", "holds no certificate", "name a PEM file"))
+	if c.ClientCA != "" {
+		if _, err := secure.Authorities(c.ClientCA); err != nil {
+			faults = append(faults, fault("[tls] client_ca", fmt.Sprintf("%s: %v", c.ClientCA, cause(err)),
+				"name the PEM file with the certificate of the authority that signed the peers' certificates"))
 		}
 	}
 	return faults
 }
 
-// destinations sends each a C-ECHO, all at once.
-func destinations(ctx context.Context, c *config.Config) []config.Fault {
-	found := make([][]config.Fault, len(c.Destination))
-	var wg sync.WaitGroup
-	for i, d := range c.Destination {
-		wg.Go(func() {
-			where := fmt.Sprintf("[[destination]] %q", d.Name)
-			ctx, cancel := context.WithTimeout(ctx, echoWithin)
-			defer cancel()
-			secure, err := TLSClient(c, d)
-			if err != nil {
-				return // certificates said so
-			}
-			if err := Echo(ctx, dimse.Client{CallingAE: c.Node.AETitle, CalledAE: d.AETitle, Address: d.Address, TLS: secure}); err != nil {
-				found[i] = []config.Fault{fault(where, err.Error(), fmt.Sprintf("look whether %s runs at %s and knows the AE title %s", d.AETitle, d.Address, c.Node.AETitle))}
-			}
-		})
+func (s surroundings) ownCertificate(c config.TLS) []config.Fault {
+	const where = "[tls] certificate"
+	const renew = "have it renewed and put the new files in the same place; no restart is needed"
+	pair, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
+	if pe := (*fs.PathError)(nil); errors.As(err, &pe) && pe.Path == c.Key {
+		return []config.Fault{fault("[tls] key", fmt.Sprintf("%s: %v", c.Key, pe.Err), "name the PEM file with the certificate's private key, and let the user that runs pulmonode read it")}
 	}
-	wg.Wait()
-	var all []config.Fault
-	for _, f := range found {
-		all = append(all, f...)
+	if err != nil {
+		return []config.Fault{fault(where, fmt.Sprintf("%s: %v", c.Certificate, cause(err)), "name a PEM certificate, and in [tls] key the private key that belongs to it")}
 	}
-	return all
+	from, to, now := pair.Leaf.NotBefore, pair.Leaf.NotAfter, s.now()
+	switch {
+	case now.Before(from):
+		return []config.Fault{fault(where, fmt.Sprintf("%s holds only from %s on", c.Certificate, from.Format(time.DateOnly)), "look whether this machine's clock is right; else wait, or take the former certificate")}
+	case now.After(to):
+		return []config.Fault{fault(where, fmt.Sprintf("%s ended on %s, so every TLS peer refuses it", c.Certificate, to.Format(time.DateOnly)), renew)}
+	case now.Add(expiring).After(to):
+		return []config.Fault{warning(where, fmt.Sprintf("%s ends on %s", c.Certificate, to.Format(time.DateOnly)), renew)}
+	}
+	return nil
 }

@@ -3,13 +3,17 @@ package check
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
+	"errors"
 	"fmt"
-	"os"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
 
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/dimse"
 	"github.com/pulmonode/pulmonode/dimse/dataset"
+	"github.com/pulmonode/pulmonode/node/secure"
 )
 
 // Echo opens an association with a peer, sends C-ECHO and releases.
@@ -32,20 +36,68 @@ func Echo(ctx context.Context, c dimse.Client) error {
 	return nil
 }
 
-// TLSClient is how this node speaks to a destination: nil without TLS.
-func TLSClient(c *config.Config, d config.Destination) (*tls.Config, error) {
-	if !d.TLS {
-		return nil, nil
+// destinations sends each a C-ECHO, all at once.
+func (s surroundings) destinations(ctx context.Context, c *config.Config) []config.Fault {
+	found := make([][]config.Fault, len(c.Destination))
+	var wg sync.WaitGroup
+	for i, d := range c.Destination {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, s.echoWithin)
+			defer cancel()
+			client := dimse.Client{CallingAE: c.Node.AETitle, CalledAE: d.AETitle, Address: d.Address}
+			if d.TLS {
+				var err error
+				if client.TLS, err = secure.Client(c); err != nil {
+					return // certificates said so
+				}
+			}
+			if err := Echo(ctx, client); err != nil {
+				problem, remedy := s.unreached(err, c.Node.AETitle, d)
+				found[i] = []config.Fault{fault(fmt.Sprintf("[[destination]] %q", d.Name), fmt.Sprintf("%s at %s %s", d.AETitle, d.Address, problem), remedy)}
+			}
+		})
 	}
-	pair, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
-	if err != nil {
-		return nil, err
+	wg.Wait()
+	return slices.Concat(found...)
+}
+
+// unreached says why a destination gave no good answer, as the continuation of
+// its name, and what to do at which end.
+func (s surroundings) unreached(err error, calling string, d config.Destination) (problem, remedy string) {
+	var (
+		reject  *dimse.RejectError
+		name    *net.DNSError
+		trust   *tls.CertificateVerificationError
+		noTLS   tls.RecordHeaderError
+		network net.Error
+		op      *net.OpError
+	)
+	switch {
+	case errors.As(err, &reject):
+		switch {
+		case reject.Source == 1 && reject.Reason == 3:
+			return fmt.Sprintf("does not know the AE title %s", calling),
+				fmt.Sprintf("enter %s with this machine's address in the list of nodes that %s accepts", calling, d.AETitle)
+		case reject.Source == 1 && reject.Reason == 7:
+			return "answers, but says that it is not called so", "set this destination's ae_title to the AE title in the peer's own settings (capitals count)"
+		case reject.Transient():
+			return "has too many associations at the moment", "try again; if it stays so, raise the peer's limit"
+		}
+		return fmt.Sprintf("rejected the association (result %d, source %d, reason %d)", reject.Result, reject.Source, reject.Reason),
+			fmt.Sprintf("look into the peer's log, and whether it lets %s in from this machine's address", calling)
+	case errors.As(err, &name):
+		return fmt.Sprintf("can't be found: no address is known for the name %q", name.Name), "correct this destination's address or the DNS, or write the IP address"
+	case errors.As(err, &trust):
+		return fmt.Sprintf("shows a certificate that is not trusted: %v", trust.Err),
+			"add the authority that signed it to the file of [tls] client_ca; if the name differs, write this destination's address as it stands in the certificate"
+	case errors.As(err, &noTLS):
+		return "does not speak TLS", "set this destination's tls = false, or name the peer's TLS port"
+	case errors.As(err, &op) && op.Op == "remote error":
+		return fmt.Sprintf("broke TLS off: %v", op.Err), "have the peer trust the authority that signed [tls] certificate, and allow TLS 1.2 or 1.3"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "can't be reached: nothing listens there", "start the peer, or correct this destination's address and port"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return fmt.Sprintf("gives no answer within %v", s.echoWithin), "look whether that machine is on, whether a firewall stands between, and whether the port speaks DICOM"
 	}
-	roots := x509.NewCertPool()
-	pem, err := os.ReadFile(c.TLS.ClientCA)
-	if err != nil {
-		return nil, err
-	}
-	roots.AppendCertsFromPEM(pem)
-	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
+	return fmt.Sprintf("does not answer a C-ECHO: %v", err), fmt.Sprintf("look whether a DICOM peer runs there, and whether it lets %s send it Verification (C-ECHO)", calling)
 }

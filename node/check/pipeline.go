@@ -1,28 +1,83 @@
 package check
 
 import (
-	"errors"
+	"fmt"
+	"os"
+	"strings"
 
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/inference"
 	"github.com/pulmonode/pulmonode/inference/onnx"
 )
 
-// pipeline loads the models as the node would and runs each once.
-func pipeline(c *config.Config) (faults []config.Fault) {
-	p, err := inference.Open(inference.Options{
-		RuntimeLibrary: c.Inference.RuntimeLibrary, Provider: c.Inference.Provider,
-		Localize: c.Inference.Localize, Refine: c.Inference.Refine, Threads: c.Inference.Threads,
-	})
-	switch {
-	case errors.Is(err, onnx.ErrNoLibrary):
-		return []config.Fault{fault("[inference] runtime_library", err.Error(), "without it series are received, but wait")}
-	case err != nil:
-		return []config.Fault{fault("[inference]", err.Error(), "put the model or library in its place, or leave the setting out to use the shipped one")}
+// pipeline loads the models as the node would and runs each once. What can be
+// told apart is tried apart, so that each fault stands at its own setting.
+func pipeline(c config.Inference) []config.Fault {
+	o := inference.Options{RuntimeLibrary: c.RuntimeLibrary, Provider: c.Provider, Localize: c.Localize, Refine: c.Refine, Threads: c.Threads}
+	var models []config.Fault
+	for _, m := range []struct {
+		key  string
+		role onnx.Role
+		path *string
+	}{{"localize", onnx.Localize, &o.Localize}, {"refine", onnx.Refine, &o.Refine}} {
+		if err := model(*m.path, m.role); err != nil {
+			models = append(models, fault("[inference] "+m.key, fmt.Sprintf("%s: %v", *m.path, cause(err)),
+				"name a model file that `pulmonode` can use, or leave the setting empty for the shipped one"))
+			*m.path = "" // the rest is tried with the shipped one
+		}
+	}
+	if _, err := onnx.FindLibrary(c.RuntimeLibrary); err != nil {
+		problem, remedy := split(err, "install ONNX Runtime "+onnx.Version)
+		return append([]config.Fault{fault("[inference] runtime_library", problem, remedy+"; until then series are received, but wait")}, models...)
+	}
+	return append(open(o), models...)
+}
+
+// model reads a model file and holds it against its contract; "" is the shipped one.
+func model(path string, role onnx.Role) error {
+	if path == "" {
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	g, err := onnx.Parse(text)
+	if err != nil {
+		return err
+	}
+	_, err = g.Check(role)
+	return err
+}
+
+func open(o inference.Options) (faults []config.Fault) {
+	p, err := inference.Open(o)
+	if err != nil {
+		where := "[inference] runtime_library"
+		if o.Provider != "cpu" {
+			// Where the CPU would do, the library is good.
+			o.Provider = "cpu"
+			if p, err := inference.Open(o); err == nil {
+				p.Close()
+				where = "[inference] provider"
+			}
+		}
+		problem, remedy := split(err, "take the library of ONNX Runtime "+onnx.Version+", and leave localize and refine empty to use the shipped models")
+		return []config.Fault{fault(where, problem, remedy)}
 	}
 	defer p.Close()
 	for _, w := range p.Warnings() {
 		faults = append(faults, warning("[inference] provider", w, `set provider = "cpu" if that is intended`))
 	}
 	return faults
+}
+
+// split takes an error apart that ends in what to do; otherwise is what to do
+// where it does not.
+func split(err error, otherwise string) (problem, remedy string) {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if i := strings.LastIndex(text, "; "); i >= 0 {
+		return text[:i], text[i+2:]
+	}
+	return text, otherwise
 }

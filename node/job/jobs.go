@@ -222,8 +222,19 @@ func (q *Queue) wake(ctx context.Context, queue string) error {
 }
 
 // WakeAnalyses lets the analyses that wait run now; called when what they
-// waited for is there.
-func (q *Queue) WakeAnalyses(ctx context.Context) error { return q.wake(ctx, analyzeQueue) }
+// waited for is there. One that had just looked in vain is written down as
+// waiting a moment later, so the call is repeated after that moment.
+func (q *Queue) WakeAnalyses(ctx context.Context) error {
+	if err := q.wake(ctx, analyzeQueue); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(settle):
+	}
+	return q.wake(ctx, analyzeQueue)
+}
 
 // Counts is how many jobs of a kind are in each state.
 func (q *Queue) Counts(ctx context.Context) (map[string]map[State]int, error) {

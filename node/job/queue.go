@@ -218,14 +218,36 @@ func (q *Queue) Stop(ctx context.Context) error {
 	return err
 }
 
+// settle is how long River may take to write down how a job ended.
+const settle = 2 * time.Second
+
 // EnqueueAnalyze queues the analysis unless it already is in the queue, failed
 // or cancelled. The job is durable on return.
 func (q *Queue) EnqueueAnalyze(ctx context.Context, a Analyze) error {
-	_, err := q.client.Insert(ctx, a, &river.InsertOpts{Queue: analyzeQueue, UniqueOpts: unique()})
-	if err != nil {
-		return fmt.Errorf("queueing the analysis of series %s: %w", a.Series, err)
+	for begin := time.Now(); ; {
+		inserted, err := q.client.Insert(ctx, a, &river.InsertOpts{Queue: analyzeQueue, UniqueOpts: unique()})
+		if err != nil {
+			return fmt.Errorf("queueing the analysis of series %s: %w", a.Series, err)
+		}
+		// One whose work is over, but whose end is not written yet, is no job
+		// that would still do it: its successor waits until it is.
+		if !inserted.UniqueSkippedAsDuplicate || !q.over(inserted.Job) || time.Since(begin) > settle {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(settle / 100):
+		}
 	}
-	return nil
+}
+
+// over reports whether the work of a job is over although it counts as running.
+func (q *Queue) over(row *rivertype.JobRow) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ended, known := q.lives[row.ID]
+	return row.State == rivertype.JobStateRunning && known && !ended.IsZero()
 }
 
 // EnqueueDeliver queues deliveries in one transaction, except those already in
