@@ -1,0 +1,363 @@
+package sr
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/suyashkumar/dicom"
+	"github.com/suyashkumar/dicom/pkg/tag"
+
+	"github.com/pulmonode/pulmonode/dimse/dataset"
+	"github.com/pulmonode/pulmonode/inference/result"
+	"github.com/pulmonode/pulmonode/sr/study"
+)
+
+// Object names an instance and its series.
+type Object struct {
+	SOPClassUID       string
+	SOPInstanceUID    string
+	SeriesInstanceUID string
+}
+
+// Options are what a report needs besides the result.
+type Options struct {
+	// Kind is "comprehensive3d" (as is the empty string), "comprehensive" or
+	// "enhanced": the last two for archives that know no newer class.
+	Kind              string
+	SOPInstanceUID    string
+	SeriesInstanceUID string
+	SeriesNumber      int
+	DeviceUID         string  // of the installation; empty names the program
+	Segmentation      *Object // segment N is nodule N; nil where there is none
+	KeyImages         []Object
+	// Predecessor is the report that this one replaces: that of the instance
+	// which the result names. An empty class is this report's own.
+	Predecessor *Object
+}
+
+// kind is a storage class of reports and what it may hold.
+type kind struct {
+	class    string
+	scoord3d bool
+}
+
+var kinds = map[string]kind{
+	"":                {"1.2.840.10008.5.1.4.1.1.88.34", true},
+	"comprehensive3d": {"1.2.840.10008.5.1.4.1.1.88.34", true},  // PS3.3 A.35.13
+	"comprehensive":   {"1.2.840.10008.5.1.4.1.1.88.33", false}, // PS3.3 A.35.3
+	"enhanced":        {"1.2.840.10008.5.1.4.1.1.88.22", false}, // PS3.3 A.35.2
+}
+
+// ending is how an outcome is reported. Codes and words of the four have nothing
+// in common that would let one pass for another.
+type ending struct {
+	series     string // Series Description
+	completion string // Completion Flag (PS3.3 C.17.2)
+	// detections and analyses are of CID 6042. The summary of CID 6047 is given
+	// only for analyses that succeeded, because the words of 111245, "No
+	// algorithms succeeded; without findings", end like a negative report.
+	detections, analyses, summary study.Code
+}
+
+var endings = map[result.Outcome]ending{
+	result.OutcomeNodules: {"pulmonode: nodules found", "COMPLETE", succeeded, succeeded, withFindings},
+	result.OutcomeNone:    {"pulmonode: no nodule found", "COMPLETE", succeeded, succeeded, withoutFindings},
+	result.OutcomeSkipped: {"pulmonode: NOT ANALYSED", "PARTIAL", notAttempted, notAttempted, study.Code{}},
+	result.OutcomeFailed:  {"pulmonode: ANALYSIS FAILED", "PARTIAL", failed, failed, study.Code{}},
+}
+
+// statement is the first sentence of the report.
+func statement(o result.Outcome, nodules int) string {
+	switch o {
+	case result.OutcomeNodules:
+		if nodules == 1 {
+			return "Analysis completed: 1 nodule found."
+		}
+		return fmt.Sprintf("Analysis completed: %d nodules found.", nodules)
+	case result.OutcomeNone:
+		return "Analysis completed: no nodule found."
+	case result.OutcomeSkipped:
+		return "NOT ANALYSED: this series was not searched for nodules."
+	case result.OutcomeFailed:
+		return "ANALYSIS FAILED: this series was not searched for nodules."
+	}
+	return "This report does not say whether the series was searched for nodules."
+}
+
+const notice = "Not for clinical use. Verified by nobody."
+
+type writer struct {
+	ct               *dataset.Dataset
+	r                *result.Result
+	o                Options
+	kind             kind
+	ending           ending
+	frameOfReference string
+}
+
+// Write makes the report of a result as a Part 10 file. ct is the header of any
+// image of the analysed series. It refuses, with a sentence, a result that a
+// report cannot honestly be made of.
+func Write(ct *dataset.Dataset, r *result.Result, o Options) ([]byte, error) {
+	w := &writer{ct: ct, r: r, o: o}
+	if err := w.checkResult(); err != nil {
+		return nil, fmt.Errorf("no report is written: %w", err)
+	}
+	w.frameOfReference = cmp.Or(r.Series.FrameOfReferenceUID, ct.Text(dataset.FrameOfReferenceUID))
+	images := sourceImages(ct, r.Grid)
+	root, err := w.root(images)
+	if err != nil {
+		return nil, fmt.Errorf("no report is written: %w", err)
+	}
+	elements, err := study.Elements(ct, study.Object{
+		SOPClassUID:       w.kind.class,
+		SOPInstanceUID:    o.SOPInstanceUID,
+		SeriesInstanceUID: o.SeriesInstanceUID,
+		Modality:          "SR",
+		SeriesNumber:      o.SeriesNumber,
+		SeriesDescription: w.ending.series,
+		InstanceNumber:    1,
+		Time:              r.Closed.Time,
+		Algorithm:         r.Algorithm,
+		DeviceUID:         o.DeviceUID,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("no report is written: %w", err)
+	}
+	elements = append(elements, study.ContentTime(ct, r.Closed.Time)...)
+	elements = append(elements, w.document(images)...)
+	return study.Write(append(elements, root.elements()...))
+}
+
+func (w *writer) checkResult() error {
+	switch {
+	case w.ct == nil || w.r == nil:
+		return fmt.Errorf("there is no result, or no image that it is of")
+	case w.r.Closed.Time.IsZero():
+		return fmt.Errorf("the result does not say when its series was closed")
+	}
+	var ok bool
+	if w.kind, ok = kinds[w.o.Kind]; !ok {
+		return fmt.Errorf("%q is no kind of report: take one of %q", w.o.Kind, slices.Sorted(maps.Keys(kinds))[1:])
+	}
+	if w.ending, ok = endings[w.r.Outcome]; !ok {
+		return fmt.Errorf("%q is not an outcome", w.r.Outcome)
+	}
+	for _, s := range []struct {
+		name, ours string
+		theirs     dataset.Tag
+	}{
+		{"study", w.r.Series.StudyInstanceUID, dataset.StudyInstanceUID},
+		{"series", w.r.Series.SeriesInstanceUID, dataset.SeriesInstanceUID},
+	} {
+		if s.ours != w.ct.Text(s.theirs) {
+			return fmt.Errorf("the result is of another %s than the image that is to identify it", s.name)
+		}
+	}
+	if err := w.checkPredecessor(); err != nil {
+		return err
+	}
+	others := w.o.KeyImages
+	if w.o.Segmentation != nil {
+		others = append(slices.Clone(others), *w.o.Segmentation)
+	}
+	for _, o := range others {
+		for _, uid := range []string{o.SOPClassUID, o.SOPInstanceUID, o.SeriesInstanceUID} {
+			if err := dataset.ValidUID(uid); err != nil {
+				return fmt.Errorf("a segmentation or key image that it names: %w", err)
+			}
+		}
+	}
+	analysed := w.r.Outcome == result.OutcomeNodules || w.r.Outcome == result.OutcomeNone
+	switch {
+	case !analysed && strings.TrimSpace(w.r.Reason) == "":
+		return fmt.Errorf("the series was not analysed and no reason is given")
+	case (w.r.Outcome == result.OutcomeNodules) != (len(w.r.Nodules) > 0):
+		return fmt.Errorf("the outcome is %q and there are %d nodules", w.r.Outcome, len(w.r.Nodules))
+	case analysed && (w.r.Algorithm.Name == "" || w.r.Algorithm.Version == ""):
+		return fmt.Errorf("the algorithm has no name or no version")
+	case !analysed:
+		return nil
+	case w.r.Grid == nil || len(w.r.Grid.Instances) == 0:
+		return fmt.Errorf("the images that were analysed are not named")
+	}
+	return checkGrid(w.r.Grid)
+}
+
+func checkGrid(g *result.Grid) error {
+	numbers := slices.Concat(g.Orientation[:], g.PixelSpacing[:], []float64{g.SliceSpacing})
+	for _, s := range g.Instances {
+		if dataset.ValidUID(s.SOPClassUID) != nil || dataset.ValidUID(s.SOPInstanceUID) != nil {
+			return fmt.Errorf("an image that was analysed has no usable UID")
+		}
+		numbers = append(numbers, s.Position[:]...)
+	}
+	if slices.ContainsFunc(numbers, func(v float64) bool { return !finite(v) }) ||
+		!(g.PixelSpacing[0] > 0 && g.PixelSpacing[1] > 0) || g.Rows <= 0 || g.Columns <= 0 {
+		return fmt.Errorf("the geometry of the images is not known")
+	}
+	return nil
+}
+
+func (w *writer) checkPredecessor() error {
+	p := w.o.Predecessor
+	switch {
+	case w.r.Predecessor == "" && p == nil:
+		return nil
+	case p == nil:
+		return fmt.Errorf("the result replaces an earlier report whose series is not given")
+	case p.SOPInstanceUID != w.r.Predecessor:
+		return fmt.Errorf("the result replaces another report than the one that is given")
+	}
+	return nil
+}
+
+// document is the SR Document Series (PS3.3 C.17.1) and the SR Document General
+// module (C.17.2).
+func (w *writer) document(images []sourceImage) []*dicom.Element {
+	out := []*dicom.Element{
+		study.Sequence(tag.ReferencedPerformedProcedureStepSequence),
+		study.Sequence(tag.PerformedProcedureCodeSequence),
+		study.Text(tag.CompletionFlag, w.ending.completion),
+		study.Text(tag.VerificationFlag, "UNVERIFIED"),
+		study.Sequence(tag.CodingSchemeIdentificationSequence, study.Item(
+			study.Text(tag.CodingSchemeDesignator, Scheme),
+			study.Text(tag.CodingSchemeName, "Private codes of pulmonode"),
+			study.Text(tag.CodingSchemeResponsibleOrganization, study.Manufacturer),
+		)),
+	}
+	if w.ending.completion != "COMPLETE" {
+		out = append(out, study.Text(tag.CompletionFlagDescription, w.r.Reason))
+	}
+	var used []Object
+	for _, i := range images {
+		used = append(used, Object{i.class, i.instance, w.r.Series.SeriesInstanceUID})
+	}
+	if w.o.Segmentation != nil && len(w.r.Nodules) > 0 {
+		used = append(used, *w.o.Segmentation)
+	}
+	used = append(used, w.o.KeyImages...)
+	if len(used) > 0 {
+		out = append(out, study.Sequence(tag.CurrentRequestedProcedureEvidenceSequence,
+			hierarchy(w.r.Series.StudyInstanceUID, used)))
+	}
+	if p := w.o.Predecessor; p != nil {
+		earlier := *p
+		earlier.SOPClassUID = cmp.Or(p.SOPClassUID, w.kind.class)
+		out = append(out, study.Sequence(tag.PredecessorDocumentsSequence,
+			hierarchy(w.r.Series.StudyInstanceUID, []Object{earlier})))
+	}
+	return out
+}
+
+// hierarchy is the Hierarchical SOP Instance Reference macro (PS3.3 table
+// C.17-3): the instances by their series, in the order given.
+func hierarchy(studyUID string, objects []Object) []*dicom.Element {
+	var order []string
+	bySeries := map[string][][]*dicom.Element{}
+	for _, o := range objects {
+		if _, seen := bySeries[o.SeriesInstanceUID]; !seen {
+			order = append(order, o.SeriesInstanceUID)
+		}
+		bySeries[o.SeriesInstanceUID] = append(bySeries[o.SeriesInstanceUID],
+			study.Reference(o.SOPClassUID, o.SOPInstanceUID))
+	}
+	var series [][]*dicom.Element
+	for _, uid := range order {
+		series = append(series, study.Item(
+			study.Text(tag.SeriesInstanceUID, uid),
+			study.Sequence(tag.ReferencedSOPSequence, bySeries[uid]...),
+		))
+	}
+	return study.Item(
+		study.Text(tag.StudyInstanceUID, studyUID),
+		study.Sequence(tag.ReferencedSeriesSequence, series...),
+	)
+}
+
+// root is TID 1500 (Measurement Report).
+func (w *writer) root(images []sourceImage) (*item, error) {
+	root := container(imagingMeasurementReport, "1500").
+		add(hasConceptMod, code(language, english)).
+		add(hasObsContext, w.observer()...).
+		add(hasConceptMod, w.procedures()...).
+		add(contains, library(images, w.r.Grid, w.frameOfReference, w.o.KeyImages))
+	if len(w.r.Nodules) > 0 {
+		measurements := container(imagingMeasurements, "")
+		for i := range w.r.Nodules {
+			g, err := w.group(i)
+			if err != nil {
+				return nil, err
+			}
+			measurements.add(contains, g)
+		}
+		root.add(contains, measurements)
+	}
+	return root.add(contains, w.evaluation()), nil
+}
+
+// observer is TID 1002 for a device, TID 1004.
+func (w *writer) observer() []*item {
+	return []*item{
+		code(observerType, device),
+		uidref(deviceUID, cmp.Or(w.o.DeviceUID, dataset.ImplementationUID)),
+		text(deviceName, study.Manufacturer),
+		text(deviceManufacturer, study.Manufacturer),
+		text(deviceModel, cmp.Or(w.r.Algorithm.Name, study.Manufacturer)),
+		textIf(deviceSerial, w.o.DeviceUID),
+	}
+}
+
+// procedures are what the images say was done.
+func (w *writer) procedures() []*item {
+	var out []*item
+	for _, p := range w.ct.Items(dataset.ProcedureCodeSequence) {
+		if c := codeOf(p); c.Value != "" && c.Scheme != "" && c.Meaning != "" {
+			out = append(out, code(procedureReported, c))
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, code(procedureReported, ctOfChest))
+	}
+	return out
+}
+
+// evaluation is the last part of TID 1500, which says of the whole what is not
+// about one nodule: how the analysis ended, in codes and in words.
+func (w *writer) evaluation() *item {
+	e := container(qualitativeEvaluations, "")
+	if w.r.Algorithm.Name != "" && w.r.Algorithm.Version != "" {
+		e.add(hasConceptMod, algorithmIdentification(w.r.Algorithm)...)
+	}
+	if w.ending.summary != (study.Code{}) {
+		e.add(contains, code(findingsSummary, w.ending.summary))
+	}
+	e.add(contains,
+		code(summaryOfDetections, w.ending.detections),
+		code(summaryOfAnalyses, w.ending.analyses),
+		text(comment, statement(w.r.Outcome, len(w.r.Nodules))),
+		textIf(reason, strings.TrimSpace(w.r.Reason)),
+		textIf(comment, w.searched()),
+	)
+	for _, s := range w.r.Warnings {
+		e.add(contains, textIf(warning, strings.TrimSpace(s)))
+	}
+	return e.add(contains, text(notVerified, notice))
+}
+
+// searched says what was looked at, without which "no nodule" means little.
+func (w *writer) searched() string {
+	g := w.r.Grid
+	if g == nil {
+		return ""
+	}
+	s := fmt.Sprintf("Searched were %d slices", len(g.Instances))
+	if g.SliceSpacing > 0 {
+		s += fmt.Sprintf(", %.2f mm apart", g.SliceSpacing)
+	}
+	return s + fmt.Sprintf(", of %d x %d pixels of %.2f x %.2f mm, by %s %s.",
+		g.Columns, g.Rows, g.PixelSpacing[1], g.PixelSpacing[0], w.r.Algorithm.Name, w.r.Algorithm.Version)
+}
