@@ -161,6 +161,9 @@ func (f *checker) destinations(c *Config) {
 		if d.TLS && (c.TLS.Certificate == "" || c.TLS.Key == "") {
 			f.fault(where+"tls", "is true, but the node has no certificate", "set [tls] certificate and key")
 		}
+		if d.TLS && c.TLS.ClientCA == "" {
+			f.fault(where+"tls", "is true, but the node trusts no authority", "set [tls] client_ca to the PEM file of the authority that signed this destination's certificate")
+		}
 		if d.Commit {
 			f.fault(where+"commit", "storage commitment is not in this version", "leave it out")
 		}

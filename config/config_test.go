@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -95,6 +96,27 @@ listen = "0.0.0.0:8042"
 	}
 	if len(faults) != len(want) {
 		t.Errorf("%d faults, want %d:\n%s", len(faults), len(want), text)
+	}
+}
+
+func TestTLSIsWholeOrAFault(t *testing.T) {
+	const destination = "[[destination]]\nname = \"pacs\"\nae_title = \"PACS\"\naddress = \"pacs:2762\"\ntls = true\n"
+	const source = "[[source]]\nae_title = \"CT1\"\nfrom = [\"10.1.0.0/16\"]\ntls = true\n"
+	const identity = "[tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n"
+	for _, c := range []struct{ name, text, says string }{
+		{"a destination, and no certificate", destination, "the node has no certificate"},
+		{"a destination, and nobody to trust", identity + destination, "set [tls] client_ca"},
+		{"a destination, and all of it", identity + "client_ca = \"ca.pem\"\n" + destination, ""},
+		{"a listener, and nobody to trust", identity + "listen = \":2762\"\n", "[tls] client_ca: is empty"},
+		{"a source, and no listener", identity + source, "set [tls] listen"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, faults := Parse(c.text)
+			text := fmt.Sprint(faults)
+			if Fatal(faults) != (c.says != "") || !strings.Contains(text, c.says) {
+				t.Errorf("%q is not what it says: %s", c.says, text)
+			}
+		})
 	}
 }
 

@@ -34,10 +34,11 @@ const (
 
 // surroundings are what the node would meet; a test puts others in their place.
 type surroundings struct {
-	now        func() time.Time
-	listen     func(ctx context.Context, network, address string) (net.Listener, error)
-	free       func(dir string) (config.Size, error) // bytes left to this user
-	echoWithin time.Duration                         // the whole conversation with one destination
+	now         func() time.Time
+	listen      func(ctx context.Context, network, address string) (net.Listener, error)
+	free        func(dir string) (config.Size, error) // bytes left to this user
+	echoWithin  time.Duration                         // the whole conversation with one destination
+	closeWithin time.Duration                         // its end of the connection, once it was given up
 }
 
 var real = surroundings{
@@ -48,7 +49,8 @@ var real = surroundings{
 		err := unix.Statfs(dir, &st)
 		return config.Size(st.Bavail * uint64(st.Bsize)), err
 	},
-	echoWithin: 15 * time.Second,
+	echoWithin:  15 * time.Second,
+	closeWithin: time.Second,
 }
 
 // Run tries everything that c names and returns every fault in the order of the file.

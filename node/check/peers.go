@@ -44,7 +44,8 @@ func (s surroundings) destinations(ctx context.Context, c *config.Config) []conf
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, s.echoWithin)
 			defer cancel()
-			client := dimse.Client{CallingAE: c.Node.AETitle, CalledAE: d.AETitle, Address: d.Address}
+			client := dimse.Client{CallingAE: c.Node.AETitle, CalledAE: d.AETitle, Address: d.Address,
+				Timeouts: dimse.Timeouts{Connect: s.echoWithin, Closing: s.closeWithin}}
 			if d.TLS {
 				var err error
 				if client.TLS, err = secure.Client(c); err != nil {
@@ -98,6 +99,10 @@ func (s surroundings) unreached(err error, calling string, d config.Destination)
 		return "can't be reached: nothing listens there", "start the peer, or correct this destination's address and port"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		return fmt.Sprintf("gives no answer within %v", s.echoWithin), "look whether that machine is on, whether a firewall stands between, and whether the port speaks DICOM"
+	}
+	if d.TLS { // a server of TLS 1.3 that minds our certificate may just hang up
+		return fmt.Sprintf("does not answer a C-ECHO: %v", err),
+			fmt.Sprintf("look whether the peer trusts the authority that signed [tls] certificate, and lets %s send it Verification (C-ECHO)", calling)
 	}
 	return fmt.Sprintf("does not answer a C-ECHO: %v", err), fmt.Sprintf("look whether a DICOM peer runs there, and whether it lets %s send it Verification (C-ECHO)", calling)
 }

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"fmt"
 	"os"
 	"strings"
 
@@ -21,8 +20,8 @@ func pipeline(c config.Inference) []config.Fault {
 		path *string
 	}{{"localize", onnx.Localize, &o.Localize}, {"refine", onnx.Refine, &o.Refine}} {
 		if err := model(*m.path, m.role); err != nil {
-			models = append(models, fault("[inference] "+m.key, fmt.Sprintf("%s: %v", *m.path, cause(err)),
-				"name a model file that `pulmonode` can use, or leave the setting empty for the shipped one"))
+			problem, remedy := split(cause(err), "put the model file in its place again")
+			models = append(models, fault("[inference] "+m.key, *m.path+": "+problem, remedy+" (leave this setting empty for the shipped model)"))
 			*m.path = "" // the rest is tried with the shipped one
 		}
 	}
@@ -54,8 +53,13 @@ func open(o inference.Options) (faults []config.Fault) {
 	p, err := inference.Open(o)
 	if err != nil {
 		where := "[inference] runtime_library"
+		for _, m := range []struct{ key, path string }{{"localize", o.Localize}, {"refine", o.Refine}} {
+			if m.path != "" && strings.HasPrefix(err.Error(), m.path+": ") {
+				where = "[inference] " + m.key
+			}
+		}
 		if o.Provider != "cpu" {
-			// Where the CPU would do, the library is good.
+			// Where the CPU would do, neither library nor models are to blame.
 			o.Provider = "cpu"
 			if p, err := inference.Open(o); err == nil {
 				p.Close()
@@ -77,7 +81,7 @@ func open(o inference.Options) (faults []config.Fault) {
 func split(err error, otherwise string) (problem, remedy string) {
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	if i := strings.LastIndex(text, "; "); i >= 0 {
-		return text[:i], text[i+2:]
+		return strings.TrimSuffix(text[:i], "."), text[i+2:]
 	}
 	return text, otherwise
 }
