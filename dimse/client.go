@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/pulmonode/pulmonode/dimse/pdu"
@@ -56,7 +56,6 @@ type Conn struct {
 	t        *transport
 	client   Client
 	contexts []PresentationContext
-	peerMax  uint32
 	message  uint16
 	chunk    []byte
 }
@@ -65,6 +64,13 @@ type Conn struct {
 func (c Client) Dial(ctx context.Context, contexts []Context) (*Conn, error) {
 	if len(contexts) == 0 || len(contexts) > 128 {
 		return nil, fmt.Errorf("an association needs 1 to 128 presentation contexts, not %d", len(contexts))
+	}
+	if c.MaxPDU == 0 {
+		c.MaxPDU = DefaultMaxPDU
+	}
+	request, err := c.request(contexts).Encode()
+	if err != nil {
+		return nil, fmt.Errorf("asking for an association: %w", err)
 	}
 	times := c.Timeouts.withDefaults()
 	dialer := net.Dialer{Timeout: times.Connect, KeepAlive: keepAlive}
@@ -87,67 +93,71 @@ func (c Client) Dial(ctx context.Context, contexts []Context) (*Conn, error) {
 		}
 		raw = secure
 	}
-	if c.MaxPDU == 0 {
-		c.MaxPDU = DefaultMaxPDU
+	return c.open(ctx, raw, times, contexts, request)
+}
+
+// open asks for the association over a connection.
+func (c Client) open(ctx context.Context, raw net.Conn, times Timeouts, contexts []Context, request []byte) (*Conn, error) {
+	// Only responses come back: a small buffer holds them.
+	k := &Conn{t: newTransport(raw, times, c.MaxPDU, 4<<10), client: c}
+	for i, p := range contexts {
+		k.contexts = append(k.contexts, PresentationContext{ID: contextID(i), SOPClassUID: p.SOPClassUID, Proposed: p.TransferSyntaxUIDs, Result: pdu.NoReason})
 	}
-	k := &Conn{t: newTransport(raw, times, c.MaxPDU), client: c}
 	k.t.machine.Requestor = true
 	k.t.machine.Do(ul.Evt1)
-	if err := k.guard(ctx, func() error { return k.associate(contexts) }); err != nil {
+	if err := k.guard(ctx, func() error { return k.associate(request) }); err != nil {
 		return nil, err
 	}
 	return k, nil
 }
 
+// contextID is the ID of the i-th context: an odd number (PS3.8 9.3.2.2).
+func contextID(i int) byte { return byte(2*i + 1) }
+
+func (c Client) request(contexts []Context) *pdu.AAssociate {
+	rq := &pdu.AAssociate{ProtocolVersion: 1, CalledAE: c.CalledAE, CallingAE: c.CallingAE, ApplicationContext: pdu.ApplicationContext,
+		MaxLength: c.MaxPDU, ImplementationUID: ImplementationClassUID, ImplementationVersion: ImplementationVersion}
+	for i, p := range contexts {
+		rq.Contexts = append(rq.Contexts, pdu.PresentationContext{ID: contextID(i), AbstractSyntax: p.SOPClassUID, TransferSyntaxes: p.TransferSyntaxUIDs})
+	}
+	return rq
+}
+
 // guard runs an operation that ctx can cut short. After an error the
 // association is over: a message broken off must never be followed by another.
+// An operation that was complete when ctx ended is complete.
 func (k *Conn) guard(ctx context.Context, do func() error) error {
 	if k.t.ended != nil {
 		return k.t.ended
 	}
-	var once sync.Once
-	cut := func() {
-		once.Do(func() { k.t.SetDeadline(time.Unix(1, 0)) })
-	}
 	finished := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() { cut(); close(finished) })
+	stop := context.AfterFunc(ctx, func() { k.t.cut(); close(finished) })
 	err := do()
-	if !stop() {
+	stopped := stop()
+	if !stopped {
 		<-finished
-		if err == nil || k.t.ended == nil || errors.Is(err, ctx.Err()) {
-			k.t.abort(ul.Evt15, 0, "given up")
-		}
-		return context.Cause(ctx)
 	}
-	if err != nil && k.t.ended == nil {
+	switch {
+	case err == nil:
+		k.t.mend()
+		return nil
+	case k.t.ended == nil:
 		k.t.abort(ul.Evt15, 0, err.Error())
+	}
+	if !stopped {
+		return context.Cause(ctx)
 	}
 	return err
 }
 
-func (k *Conn) associate(contexts []Context) error {
+func (k *Conn) associate(request []byte) error {
 	t := k.t
-	rq := &pdu.AAssociate{ProtocolVersion: 1, CalledAE: k.client.CalledAE, CallingAE: k.client.CallingAE, ApplicationContext: pdu.ApplicationContext,
-		MaxLength: t.maxPDU, ImplementationUID: ImplementationClassUID, ImplementationVersion: ImplementationVersion}
-	for i, c := range contexts {
-		id := byte(2*i + 1)
-		rq.Contexts = append(rq.Contexts, pdu.PresentationContext{ID: id, AbstractSyntax: c.SOPClassUID, TransferSyntaxes: c.TransferSyntaxUIDs})
-		k.contexts = append(k.contexts, PresentationContext{ID: id, SOPClassUID: c.SOPClassUID, Proposed: c.TransferSyntaxUIDs, Result: pdu.NoReason})
-	}
-	request, err := rq.Encode()
-	if err != nil {
-		return err
-	}
 	t.machine.Do(ul.Evt2)
 	if err := t.write(request); err != nil {
 		return t.broken(err, "taking the association request")
 	}
-	h, err := t.header(t.times.Accept, "before it answered the association request")
+	h, err := t.header(time.Now().Add(t.times.Accept), "before it answered the association request")
 	if err != nil {
-		return err
-	}
-	if h.Type == pdu.TypePDataTF {
-		_, err := t.take(h)
 		return err
 	}
 	switch h.Type {
@@ -178,13 +188,22 @@ func (k *Conn) associate(contexts []Context) error {
 		return t.invalid(err)
 	}
 	t.machine.Do(ul.Evt3)
-	k.peerMax = ac.MaxLength
+	if leavesNoRoom(ac.MaxLength) {
+		return t.abort(ul.Evt15, 0, fmt.Sprintf("the peer takes PDUs of %d bytes, into which nothing fits", ac.MaxLength))
+	}
+	t.peerMax = ac.MaxLength
 	for _, p := range ac.Contexts {
 		for i := range k.contexts {
 			if mine := &k.contexts[i]; mine.ID == p.ID {
 				mine.Result = p.Result
-				if p.Result == pdu.Acceptance && len(p.TransferSyntaxes) == 1 {
+				if p.Result != pdu.Acceptance {
+					continue
+				}
+				// Accepted in a transfer syntax that was not proposed is not accepted.
+				if len(p.TransferSyntaxes) == 1 && slices.Contains(mine.Proposed, p.TransferSyntaxes[0]) {
 					mine.TransferSyntax = p.TransferSyntaxes[0]
+				} else {
+					mine.Result = pdu.NoReason
 				}
 			}
 		}
@@ -209,6 +228,9 @@ func (k *Conn) context(sopClassUID, transferSyntaxUID string) (byte, error) {
 			return p.ID, nil
 		}
 	}
+	if transferSyntaxUID == "" {
+		return 0, fmt.Errorf("the peer accepted no presentation context for SOP class %s", sopClassUID)
+	}
 	return 0, fmt.Errorf("the peer accepted no presentation context for SOP class %s with transfer syntax %s", sopClassUID, transferSyntaxUID)
 }
 
@@ -224,8 +246,7 @@ func (k *Conn) Echo(ctx context.Context) (status Status, err error) {
 	err = k.guard(ctx, func() error {
 		k.message++
 		body := encodeCommand([]commandElement{{elAffectedSOPClass, verification}, {elCommandField, uint16(cEchoRQ)}, {elMessageID, k.message}, {elDataSetType, uint16(noDataSet)}})
-		b := pdu.AppendPData(nil, pdu.PDV{Length: uint32(len(body)), ContextID: id, Command: true, Last: true})
-		if err := k.t.write(b, body); err != nil {
+		if err := k.t.write(k.t.appendCommand(nil, id, body)); err != nil {
 			return k.t.broken(err, "taking a C-ECHO")
 		}
 		status, err = k.response(cEchoRSP)
@@ -261,47 +282,41 @@ func (k *Conn) Store(ctx context.Context, o StoreObject) (status Status, err err
 }
 
 // sendStore writes the command together with the first of the data set, so
-// that a small object is one segment.
+// that a small object is one segment. One byte is read ahead of each fragment,
+// to know which is the last: peers are not sent an empty one.
 func (k *Conn) sendStore(id byte, o StoreObject) error {
 	body := encodeCommand([]commandElement{{elAffectedSOPClass, o.SOPClassUID}, {elCommandField, uint16(cStoreRQ)}, {elMessageID, k.message},
 		{elPriority, uint16(0)}, {elDataSetType, uint16(1)}, {elAffectedInstance, o.SOPInstanceUID}})
-	head := append(pdu.AppendPData(make([]byte, 0, 512), pdu.PDV{Length: uint32(len(body)), ContextID: id, Command: true, Last: true}), body...)
+	head := k.t.appendCommand(make([]byte, 0, 512), id, body)
+	size := k.t.fragment(sendFragment)
 	if k.chunk == nil {
-		k.chunk = make([]byte, k.fragment())
+		k.chunk = make([]byte, size+1)
 	}
-	// One fragment is read ahead, to know which is the last.
 	n, err := io.ReadFull(o.Data, k.chunk)
-	for more := true; more; {
+	for {
 		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 			return fmt.Errorf("reading the instance to send: %w", err)
 		}
 		last := err != nil
-		head = pdu.AppendPData(head, pdu.PDV{Length: uint32(n), ContextID: id, Last: last})
-		if werr := k.t.write(head, k.chunk[:n]); werr != nil {
+		send := min(n, size)
+		head = pdu.AppendPData(head, pdu.PDV{Length: uint32(send), ContextID: id, Last: last})
+		if werr := k.t.write(head, k.chunk[:send]); werr != nil {
 			return k.refused(werr)
 		}
-		head = head[:0]
-		if more = !last; more {
-			n, err = io.ReadFull(o.Data, k.chunk)
+		if last {
+			return nil
 		}
+		head = head[:0]
+		k.chunk[0] = k.chunk[size]
+		n, err = io.ReadFull(o.Data, k.chunk[1:])
+		n++
 	}
-	return nil
-}
-
-// fragment is how much of a data set goes into one PDU: what the peer takes,
-// and no more than keeps its buffers small. An even number (PS3.8 annex D.1).
-func (k *Conn) fragment() uint32 {
-	n := uint32(DefaultMaxPDU)
-	if k.peerMax != 0 && k.peerMax < n {
-		n = k.peerMax
-	}
-	return max(n, pdu.PDVHeaderSize+2) - pdu.PDVHeaderSize&^1
 }
 
 // refused is what a failed write means: often the peer's abort is already there
 // to be read, and says more.
 func (k *Conn) refused(werr error) error {
-	if h, err := k.t.header(k.t.times.Closing, "while it was sent an instance"); err == nil {
+	if h, err := k.t.header(time.Now().Add(k.t.times.Closing), "while it was sent an instance"); err == nil {
 		if _, err := k.t.take(h); err != nil {
 			return err
 		}
@@ -316,11 +331,7 @@ func (k *Conn) refused(werr error) error {
 
 // response reads the response to the last message.
 func (k *Conn) response(want uint16) (Status, error) {
-	wait := k.t.times
-	wait.Idle = wait.Response
-	k.t.times, wait = wait, k.t.times
-	_, cmd, err := k.t.readCommand()
-	k.t.times = wait
+	_, cmd, err := k.t.readCommand(time.Now().Add(k.t.times.Response), "before it answered a message")
 	if err != nil {
 		return 0, err
 	}
@@ -341,8 +352,9 @@ func (k *Conn) Release(ctx context.Context) error {
 		if err := t.write(pdu.AReleaseRQ); err != nil {
 			return t.broken(err, "taking the release")
 		}
+		by := time.Now().Add(t.times.Release)
 		for {
-			h, err := t.header(t.times.Release, "before it answered the release")
+			h, err := t.header(by, "before it answered the release")
 			if err != nil {
 				return err
 			}

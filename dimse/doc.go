@@ -30,6 +30,7 @@ type Timeouts struct {
 	Idle     time.Duration // between messages: 5 min
 	Message  time.Duration // between PDUs inside a message: 60 s
 	Write    time.Duration // a write that the peer does not take: 60 s
+	Whole    time.Duration // server, an association from its connection to its end: 6 h
 	Closing  time.Duration // the peer closes after a release, reject or abort: 5 s
 	Connect  time.Duration // client, the connection: 10 s
 	Accept   time.Duration // client, the answer to A-ASSOCIATE-RQ: 30 s
@@ -39,15 +40,15 @@ type Timeouts struct {
 
 func (t Timeouts) withDefaults() Timeouts {
 	for _, f := range []struct {
-		d    *time.Duration
-		text time.Duration
+		d  *time.Duration
+		is time.Duration
 	}{
-		{&t.Request, 30 * time.Second}, {&t.Idle, 5 * time.Minute}, {&t.Message, time.Minute}, {&t.Write, time.Minute},
+		{&t.Request, 30 * time.Second}, {&t.Idle, 5 * time.Minute}, {&t.Message, time.Minute}, {&t.Write, time.Minute}, {&t.Whole, 6 * time.Hour},
 		{&t.Closing, 5 * time.Second}, {&t.Connect, 10 * time.Second}, {&t.Accept, 30 * time.Second},
 		{&t.Response, 2 * time.Minute}, {&t.Release, 10 * time.Second},
 	} {
 		if *f.d == 0 {
-			*f.d = f.text
+			*f.d = f.is
 		}
 	}
 	return t

@@ -109,7 +109,8 @@ type Server struct {
 
 	mu        sync.Mutex
 	listeners map[net.Listener]bool
-	conns     map[*serverConn]bool
+	conns     map[*serverConn]bool // every connection
+	open      int                  // those that are associations
 	draining  bool
 	running   sync.WaitGroup
 	last      atomic.Uint64
@@ -131,14 +132,16 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	s.listeners[l] = true
 	s.mu.Unlock()
-	defer l.Close()
+	defer func() {
+		l.Close()
+		s.mu.Lock()
+		delete(s.listeners, l)
+		s.mu.Unlock()
+	}()
 	for wait := time.Duration(0); ; {
 		c, err := l.Accept()
 		s.mu.Lock()
 		draining := s.draining
-		if err == nil && !draining {
-			s.running.Add(1)
-		}
 		s.mu.Unlock()
 		switch {
 		case draining:
@@ -154,13 +157,16 @@ func (s *Server) Serve(l net.Listener) error {
 			time.Sleep(wait)
 		default:
 			wait = 0
-			go s.connected(c)
+			if c := s.add(c); c != nil {
+				go c.serve()
+			}
 		}
 	}
 }
 
 // Shutdown stops accepting, lets each message that is being received finish and
-// be answered, and closes the associations. When ctx ends first they are cut.
+// be answered, and closes the associations. When ctx ends first they are cut; it
+// then waits for no peer, only for sessions to return.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true
@@ -181,7 +187,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	for c := range s.conns {
 		c.cancel()
-		c.t.Conn.Close()
+		c.conn.Close()
 	}
 	s.mu.Unlock()
 	<-done
@@ -191,29 +197,78 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // serverConn is one association on the server's side.
 type serverConn struct {
 	server  *Server
-	t       *transport
+	conn    net.Conn   // as accepted
+	t       *transport // nil during a TLS handshake
 	ctx     context.Context
 	cancel  context.CancelFunc
 	session Session
 	syntax  map[byte]*PresentationContext // accepted ones by ID
-
-	mu       sync.Mutex
-	idle     bool // waiting for a message
-	draining bool
 }
 
 // drain ends the wait for a next message; one that is being received finishes.
 func (c *serverConn) drain() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.draining = true
-	if c.idle {
-		c.t.SetReadDeadline(time.Unix(1, 0))
+	if c.t == nil {
+		c.conn.Close()
+		return
 	}
+	c.t.drain()
 }
 
-func (s *Server) connected(conn net.Conn) {
-	defer s.running.Done()
+// add notes a connection. Beyond twice the associations, peers that connect and
+// do not ask would cost more than they are worth: they are closed, as is who
+// comes during a shutdown.
+func (s *Server) add(conn net.Conn) *serverConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining || len(s.conns) >= 2*s.limit()+16 {
+		conn.Close()
+		return nil
+	}
+	c := &serverConn{server: s, conn: conn, syntax: map[byte]*PresentationContext{}}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	s.conns[c] = true
+	s.running.Add(1)
+	return c
+}
+
+func (s *Server) remove(c *serverConn) {
+	c.cancel()
+	c.conn.Close()
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.running.Done()
+}
+
+// begin gives a connection its transport, or says that the server shuts down.
+func (s *Server) begin(c *serverConn, t *transport) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.t = t
+	return !s.draining
+}
+
+// enter takes one of the places that MaxAssociations gives.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining || s.open >= s.limit() {
+		return false
+	}
+	s.open++
+	return true
+}
+
+func (s *Server) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+}
+
+// serve answers one connection from its beginning to its end.
+func (c *serverConn) serve() {
+	s, conn := c.server, c.conn
+	defer s.remove(c)
 	if t, ok := conn.(*net.TCPConn); ok {
 		t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive / 3})
 	}
@@ -223,7 +278,6 @@ func (s *Server) connected(conn net.Conn) {
 		secure := tls.Server(conn, s.TLS)
 		secure.SetDeadline(time.Now().Add(times.Request))
 		if err := secure.Handshake(); err != nil {
-			conn.Close()
 			return
 		}
 		secure.SetDeadline(time.Time{})
@@ -234,27 +288,14 @@ func (s *Server) connected(conn net.Conn) {
 	if maxPDU == 0 {
 		maxPDU = DefaultMaxPDU
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	c := &serverConn{server: s, t: newTransport(conn, times, maxPDU), ctx: ctx, cancel: cancel, syntax: map[byte]*PresentationContext{}}
-	s.mu.Lock()
-	over := len(s.conns) >= s.limit()
-	s.conns[c] = true
-	if s.draining {
-		c.draining = true
-	}
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.conns, c)
-		s.mu.Unlock()
-		conn.Close()
-	}()
-	if !c.associate(state, over) {
+	t := newTransport(conn, times, maxPDU, readBuffer)
+	t.expires = time.Now().Add(times.Whole)
+	if !s.begin(c, t) {
 		return
 	}
-	err := c.messages()
-	c.session.End(endOf(err))
+	if rq := c.request(); rq != nil {
+		c.associate(rq, state)
+	}
 }
 
 func (s *Server) limit() int {
@@ -276,22 +317,26 @@ func endOf(err error) End {
 	}
 }
 
-// associate reads the request and answers it.
-func (c *serverConn) associate(state *tls.ConnectionState, over bool) bool {
+// request reads the association request; nil: the connection is over.
+func (c *serverConn) request() *pdu.AAssociate {
 	t := c.t
 	t.machine.Do(ul.Evt5)
-	h, err := t.header(t.times.Request, "before its association request")
+	const phase = "before its association request"
+	artim := time.Now().Add(t.times.Request)
+	if t.rest(artim, phase) != nil {
+		return nil
+	}
+	h, err := t.header(artim, phase)
 	if err != nil {
-		return false
+		return nil
 	}
 	if h.Type != pdu.TypeAAssociateRQ {
 		t.take(h) // the table says abort, or close
-		t.Conn.Close()
-		return false
+		return nil
 	}
-	body, err := t.body(h, "in its association request")
+	body, err := t.body(h, phase)
 	if err != nil {
-		return false
+		return nil
 	}
 	rq, err := pdu.DecodeAAssociate(h.Type, body)
 	if err == nil {
@@ -299,28 +344,67 @@ func (c *serverConn) associate(state *tls.ConnectionState, over bool) bool {
 	}
 	if err != nil {
 		t.invalid(err)
-		return false
+		return nil
 	}
 	t.machine.Do(ul.Evt6)
+	return rq
+}
+
+// associate answers the request, and then the messages.
+func (c *serverConn) associate(rq *pdu.AAssociate, state *tls.ConnectionState) {
+	t := c.t
 	a := &Association{ID: c.server.last.Add(1), CallingAE: rq.CallingAE, CalledAE: rq.CalledAE, RemoteAddr: t.RemoteAddr(), TLS: state, UserIdentity: rq.UserIdentity}
 	a.Contexts = c.server.negotiate(rq)
-	reject := c.server.refuses(rq, over)
+	reject := c.server.refuses(rq)
 	if reject == nil {
-		session, err := c.server.Handler.Associate(c.ctx, a)
-		if err != nil {
-			if !errors.As(err, &reject) {
-				reject = rejectNoReason
-			}
+		if c.server.enter() {
+			defer c.server.leave()
+			reject = c.ask(a)
+		} else {
+			reject = rejectLocalLimit
 		}
-		c.session = session
 	}
 	if reject != nil {
 		t.machine.Do(ul.Evt8)
 		if t.write(pdu.AAssociateRJ{Result: reject.Result, Source: reject.Source, Reason: reject.Reason}.Encode()) == nil {
 			t.linger()
 		}
-		return false
+		return
 	}
+	err := c.accept(rq, a)
+	if err == nil {
+		err = c.messages()
+	}
+	c.end(endOf(err))
+}
+
+// ask leaves the decision to the handler.
+func (c *serverConn) ask(a *Association) (reject *Reject) {
+	defer func() {
+		if recover() != nil {
+			reject = rejectNoReason // the other associations go on; the handler logs its own faults
+		}
+	}()
+	session, err := c.server.Handler.Associate(c.ctx, a)
+	switch {
+	case errors.As(err, &reject):
+		return reject
+	case err != nil || session == nil:
+		return rejectNoReason
+	}
+	c.session = session
+	return nil
+}
+
+func (c *serverConn) end(e End) {
+	defer func() { _ = recover() }() // as in ask
+	c.session.End(e)
+}
+
+// accept sends the A-ASSOCIATE-AC.
+func (c *serverConn) accept(rq *pdu.AAssociate, a *Association) error {
+	t := c.t
+	t.peerMax = rq.MaxLength
 	ac := &pdu.AAssociate{Accept: true, ProtocolVersion: 1, CalledAE: rq.CalledAE, CallingAE: rq.CallingAE, ApplicationContext: pdu.ApplicationContext,
 		MaxLength: t.maxPDU, ImplementationUID: ImplementationClassUID, ImplementationVersion: ImplementationVersion}
 	for i := range a.Contexts {
@@ -341,19 +425,21 @@ func (c *serverConn) associate(state *tls.ConnectionState, over bool) bool {
 	}
 	acceptance, err := ac.Encode()
 	if err != nil { // can't be: it is shorter than the request
-		c.session.End(End{Broken, t.abort(ul.Evt15, 0, err.Error())})
-		return false
+		return t.abort(ul.Evt15, 0, err.Error())
 	}
 	t.machine.Do(ul.Evt7)
 	if err := t.write(acceptance); err != nil {
-		c.session.End(End{Broken, t.broken(err, "in the answer to its association request")})
-		return false
+		return t.broken(err, "taking the answer to its association request")
 	}
-	return true
+	return nil
 }
 
-// checkContexts holds the presentation contexts' IDs against PS3.8 9.3.2.2.
+// checkContexts holds the presentation contexts' IDs against PS3.8 9.3.2.2, and
+// the maximum length against what must fit into it.
 func checkContexts(rq *pdu.AAssociate) error {
+	if leavesNoRoom(rq.MaxLength) {
+		return &pdu.Error{Reason: pdu.ReasonInvalidParameter, What: fmt.Sprintf("a maximum length of %d bytes, into which nothing fits", rq.MaxLength)}
+	}
 	if len(rq.Contexts) == 0 || len(rq.Contexts) > 128 {
 		return &pdu.Error{Reason: pdu.ReasonInvalidParameter, What: fmt.Sprintf("%d presentation contexts", len(rq.Contexts))}
 	}
@@ -368,7 +454,7 @@ func checkContexts(rq *pdu.AAssociate) error {
 }
 
 // refuses is what the server rejects before the handler is asked.
-func (s *Server) refuses(rq *pdu.AAssociate, over bool) *Reject {
+func (s *Server) refuses(rq *pdu.AAssociate) *Reject {
 	switch {
 	case rq.ProtocolVersion&1 == 0:
 		return rejectVersion
@@ -376,8 +462,6 @@ func (s *Server) refuses(rq *pdu.AAssociate, over bool) *Reject {
 		return rejectContextName
 	case s.AETitle != "" && rq.CalledAE != s.AETitle:
 		return rejectCalledAE
-	case over:
-		return rejectLocalLimit
 	}
 	return nil
 }
@@ -425,18 +509,12 @@ func (s *Server) serves(class string) bool {
 
 // messages answers one message after the other until the association ends.
 func (c *serverConn) messages() error {
+	t := c.t
 	for {
-		c.mu.Lock()
-		if c.draining {
-			c.mu.Unlock()
-			return c.t.abort(ul.Evt15, 0, "the server shuts down")
+		if err := t.rest(time.Now().Add(t.times.Idle), "between messages"); err != nil {
+			return err
 		}
-		c.idle = true
-		c.mu.Unlock()
-		id, cmd, err := c.t.readCommand()
-		c.mu.Lock()
-		c.idle = false
-		c.mu.Unlock()
+		id, cmd, err := t.readCommand(time.Now().Add(t.times.Message), inMessage)
 		if err != nil {
 			return err
 		}
@@ -481,6 +559,7 @@ func (c *serverConn) answer(id byte, cmd command) error {
 	if _, err := io.Copy(io.Discard, data); err != nil {
 		return t.ended
 	}
+	data.done = true // a session that kept it gets nothing of the next message
 	rsp := []commandElement{
 		{elAffectedSOPClass, cmd.text(elAffectedSOPClass)}, {elCommandField, field | response},
 		{elMessageIDResponded, message}, {elDataSetType, uint16(noDataSet)}, {elStatus, uint16(status)},
@@ -488,9 +567,7 @@ func (c *serverConn) answer(id byte, cmd command) error {
 	if uid := cmd.text(elAffectedInstance); uid != "" {
 		rsp = append(rsp, commandElement{elAffectedInstance, uid})
 	}
-	body := encodeCommand(rsp)
-	b := pdu.AppendPData(make([]byte, 0, 512), pdu.PDV{Length: uint32(len(body)), ContextID: id, Command: true, Last: true})
-	if err := t.write(append(b, body...)); err != nil {
+	if err := t.write(t.appendCommand(make([]byte, 0, 512), id, encodeCommand(rsp))); err != nil {
 		return t.broken(err, "taking a response")
 	}
 	return nil

@@ -39,7 +39,11 @@ func (s Status) String() string {
 	if !ok {
 		name, ok = families[s.family()]
 	}
-	if !ok {
+	switch {
+	case ok:
+	case s.Warning():
+		name = "warning"
+	default:
 		name = "failure"
 	}
 	return fmt.Sprintf("%04XH (%s)", uint16(s), name)
