@@ -26,7 +26,7 @@ func image(ct *dataset.Dataset, r *result.Result) []*dicom.Element {
 	if overlapping(r.Nodules) {
 		overlap = "YES"
 	}
-	return append(lossy(ct),
+	return append(study.Lossy(ct),
 		study.Text(tag.ImageType, "DERIVED", "PRIMARY"),
 		study.Text(tag.ContentLabel, "LUNG_NODULES"),
 		study.Text(tag.ContentDescription, study.NotVerified),
@@ -42,22 +42,6 @@ func image(ct *dataset.Dataset, r *result.Result) []*dicom.Element {
 		study.Ints(tag.HighBit, 0),
 		study.Ints(tag.PixelRepresentation, 0),
 	)
-}
-
-// lossy says whether the CT had been compressed with loss before it was analysed,
-// with how much and by what: it is never undone (PS3.3 C.7.6.1.1.5).
-func lossy(ct *dataset.Dataset) []*dicom.Element {
-	if ct.Text(dataset.LossyImageCompression) != "01" {
-		return study.Item(study.Text(tag.LossyImageCompression, "00"))
-	}
-	out := study.Item(study.Text(tag.LossyImageCompression, "01"))
-	if v := ct.Texts(dataset.LossyImageCompressionRatio); len(v) > 0 {
-		out = append(out, study.Text(tag.LossyImageCompressionRatio, v...))
-	}
-	if v := ct.Texts(dataset.LossyImageCompressionMethod); len(v) > 0 {
-		out = append(out, study.Text(tag.LossyImageCompressionMethod, v...))
-	}
-	return out
 }
 
 // overlapping says whether two nodules share a voxel.
