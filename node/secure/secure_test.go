@@ -14,10 +14,15 @@ import (
 	"github.com/pulmonode/pulmonode/node/secure/securetest"
 )
 
+// meeting is what each side says of it, and whom it saw.
+type meeting struct {
+	serverErr, clientErr error
+	asServer, asClient   tls.ConnectionState
+}
+
 // handshake lets a client and a server meet over loopback, sends a byte each
-// way (in TLS 1.3 a refused client learns of it only then), and returns what
-// each of them says and whom they saw.
-func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error, asServer, asClient tls.ConnectionState) {
+// way: in TLS 1.3 a refused client learns of it only then.
+func handshake(t *testing.T, server, client *tls.Config) (m meeting) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,7 +47,7 @@ func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr e
 		if err == nil {
 			c := tls.Server(raw, server)
 			err = ping(c)
-			asServer = c.ConnectionState()
+			m.asServer = c.ConnectionState()
 		}
 		answered <- err
 	}()
@@ -53,10 +58,10 @@ func handshake(t *testing.T, server, client *tls.Config) (serverErr, clientErr e
 	client = client.Clone()
 	client.ServerName = "127.0.0.1"
 	c := tls.Client(raw, client)
-	clientErr = ping(c)
-	asClient = c.ConnectionState()
-	serverErr = <-answered
-	return serverErr, clientErr, asServer, asClient
+	m.clientErr = ping(c)
+	m.asClient = c.ConnectionState()
+	m.serverErr = <-answered
+	return m
 }
 
 func both(t *testing.T, node, peer config.TLS) (server, client *tls.Config) {
@@ -79,18 +84,18 @@ func TestClientAndServerShakeHandsWithBothCertificates(t *testing.T) {
 		t.Run(tls.VersionName(version), func(t *testing.T) {
 			client := client.Clone()
 			client.MaxVersion = version
-			serverErr, clientErr, asServer, asClient := handshake(t, server, client)
-			if serverErr != nil || clientErr != nil {
-				t.Fatalf("server: %v, client: %v", serverErr, clientErr)
+			m := handshake(t, server, client)
+			if m.serverErr != nil || m.clientErr != nil {
+				t.Fatalf("server: %v, client: %v", m.serverErr, m.clientErr)
 			}
-			if got := asServer.PeerCertificates[0].Subject.CommonName; got != "scanner" {
+			if got := m.asServer.PeerCertificates[0].Subject.CommonName; got != "scanner" {
 				t.Errorf("the server saw %q", got)
 			}
-			if got := asClient.PeerCertificates[0].Subject.CommonName; got != "node" {
+			if got := m.asClient.PeerCertificates[0].Subject.CommonName; got != "node" {
 				t.Errorf("the client saw %q", got)
 			}
-			if asClient.Version != version {
-				t.Errorf("they speak %s", tls.VersionName(asClient.Version))
+			if m.asClient.Version != version {
+				t.Errorf("they speak %s", tls.VersionName(m.asClient.Version))
 			}
 		})
 	}
@@ -134,11 +139,11 @@ func TestWhatTheProfileDoesNotAllowIsRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			server, client := both(t, node, peer)
 			c.client(client)
-			serverErr, clientErr, _, _ := handshake(t, server, client)
-			if serverErr == nil || !strings.Contains(serverErr.Error(), c.says) {
-				t.Errorf("the server says %v, not %q", serverErr, c.says)
+			m := handshake(t, server, client)
+			if m.serverErr == nil || !strings.Contains(m.serverErr.Error(), c.says) {
+				t.Errorf("the server says %v, not %q", m.serverErr, c.says)
 			}
-			if clientErr == nil {
+			if m.clientErr == nil {
 				t.Error("the client believes that it was let in")
 			}
 		})
@@ -149,7 +154,7 @@ func TestTheClientRefusesAStrangersServer(t *testing.T) {
 	hospital, stranger := securetest.NewAuthority(t), securetest.NewAuthority(t)
 	server, _ := both(t, stranger.Settings(t, "pacs"), stranger.Settings(t, "pacs"))
 	_, client := both(t, hospital.Settings(t, "node"), hospital.Settings(t, "node"))
-	if _, err, _, _ := handshake(t, server, client); err == nil || !strings.Contains(err.Error(), "unknown authority") {
+	if err := handshake(t, server, client).clientErr; err == nil || !strings.Contains(err.Error(), "unknown authority") {
 		t.Errorf("the client says %v", err)
 	}
 }
@@ -160,11 +165,11 @@ func TestRenewedFilesHoldFromTheNextConnection(t *testing.T) {
 	server, client := both(t, node, hospital.Settings(t, "scanner"))
 	seen := func() string {
 		t.Helper()
-		serverErr, clientErr, _, asClient := handshake(t, server, client)
-		if serverErr != nil || clientErr != nil {
-			t.Fatalf("server: %v, client: %v", serverErr, clientErr)
+		m := handshake(t, server, client)
+		if m.serverErr != nil || m.clientErr != nil {
+			t.Fatalf("server: %v, client: %v", m.serverErr, m.clientErr)
 		}
-		return asClient.PeerCertificates[0].Subject.CommonName
+		return m.asClient.PeerCertificates[0].Subject.CommonName
 	}
 	if got := seen(); got != "node" {
 		t.Fatalf("the client saw %q", got)
@@ -185,7 +190,7 @@ func TestRenewedFilesHoldFromTheNextConnection(t *testing.T) {
 	if err := os.WriteFile(node.ClientCA, other, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if serverErr, _, _, _ := handshake(t, server, client); serverErr == nil {
+	if err := handshake(t, server, client).serverErr; err == nil {
 		t.Error("a client of the former authority was let in")
 	}
 
@@ -193,8 +198,8 @@ func TestRenewedFilesHoldFromTheNextConnection(t *testing.T) {
 	if err := os.WriteFile(node.ClientCA, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if serverErr, _, _, _ := handshake(t, server, client); serverErr == nil || !strings.Contains(serverErr.Error(), "[tls] client_ca") {
-		t.Errorf("with an empty authority file the server says %v", serverErr)
+	if err := handshake(t, server, client).serverErr; err == nil || !strings.Contains(err.Error(), "[tls] client_ca") {
+		t.Errorf("with an empty authority file the server says %v", err)
 	}
 }
 
