@@ -1,0 +1,524 @@
+package dimse
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pulmonode/pulmonode/dimse/pdu"
+)
+
+// proposal is what associateRQ proposes, so that associateAC answers it.
+var proposal = []Context{{verificationUID, []string{implicit}}, {ct, []string{explicit, implicit}}}
+
+// scripted runs the peer's side of one association in its own goroutine, and
+// waits for it at the test's end.
+func scripted(t *testing.T, script func(*peer)) Client {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(patient))
+		script(&peer{t, c})
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+	return Client{CallingAE: "CASE", CalledAE: "PULMONODE", Address: l.Addr().String(), Timeouts: Timeouts{Closing: patient}}
+}
+
+// accept reads the request and accepts everything.
+func (p *peer) accept() {
+	p.pdu()
+	p.send(associateAC(p.t, nil))
+}
+
+// storeMessage reads a message's command, whole in one PDU, and what follows up to
+// the last fragment of its data set.
+func (p *peer) storeMessage() (data []byte) {
+	for {
+		kind, b := p.pdu()
+		if kind != pdu.TypePDataTF {
+			p.t.Errorf("%v where data was due", kind)
+			return nil
+		}
+		for len(b) > 0 {
+			v, err := pdu.DecodePDV([6]byte(b), uint32(len(b)))
+			if err != nil {
+				p.t.Error(err)
+				return nil
+			}
+			fragment := b[6 : 6+v.Length]
+			if b = b[6+v.Length:]; !v.Command {
+				if data = append(data, fragment...); v.Last {
+					return data
+				}
+			}
+		}
+	}
+}
+
+func object(data io.Reader) StoreObject { return StoreObject{ct, "1.2.3", explicit, data} }
+
+// The request as it goes over the wire.
+func TestDialAsks(t *testing.T) {
+	client := scripted(t, func(p *peer) {
+		p.expect("the request", associateRQ(t, func(a *pdu.AAssociate) {
+			a.MaxLength, a.ImplementationUID, a.ImplementationVersion = 65536, ImplementationClassUID, ImplementationVersion
+		}))
+		p.send(associateAC(t, nil))
+		p.expect("the release", pdu.AReleaseRQ)
+		p.send(pdu.AReleaseRP)
+		p.expectEnd("what follows")
+	})
+	client.MaxPDU = 65536
+	conn, err := client.Dial(t.Context(), proposal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := conn.Accepted(ct); len(got) != 1 || got[0] != explicit {
+		t.Errorf("accepted %v", got)
+	}
+	if err := conn.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := conn.Echo(t.Context()); err == nil || !strings.Contains(err.Error(), "released") {
+		t.Errorf("an echo after the release: %v", err)
+	}
+}
+
+// What can't be asked is refused before anything is sent.
+func TestDialRefusesItself(t *testing.T) {
+	many := make([]Context, 129)
+	for name, test := range map[string]struct {
+		client   Client
+		contexts []Context
+		want     string
+	}{
+		"no context":             {Client{}, nil, "1 to 128 presentation contexts"},
+		"129 contexts":           {Client{}, many, "1 to 128 presentation contexts"},
+		"a title of 17 letters":  {Client{CalledAE: "SEVENTEENLETTERS_"}, proposal, `"SEVENTEENLETTERS_" is longer than 16`},
+		"our own of 17 letters":  {Client{CallingAE: "SEVENTEENLETTERS_"}, proposal, `"SEVENTEENLETTERS_" is longer than 16`},
+		"a class of 65536 bytes": {Client{}, []Context{{strings.Repeat("1", 65536), []string{implicit}}}, "more than its length can say"},
+	} {
+		test.client.Address = "127.0.0.1:1" // never reached
+		if _, err := test.client.Dial(t.Context(), test.contexts); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRejections(t *testing.T) {
+	for _, test := range []struct {
+		Reject
+		transient bool
+		text      string
+	}{
+		{Reject{1, 1, 1}, false, "result 1, source 1, reason 1"},
+		{Reject{1, 1, 2}, false, "result 1, source 1, reason 2"},
+		{Reject{1, 1, 3}, false, "it does not know the AE title CASE: add it"},
+		{Reject{1, 1, 7}, false, "it is not called PULMONODE: correct the AE title"},
+		{Reject{1, 2, 2}, false, "result 1, source 2, reason 2"},
+		{Reject{2, 3, 1}, true, "too many associations"},
+		{Reject{2, 3, 2}, true, "too many associations"},
+	} {
+		client := scripted(t, func(p *peer) {
+			p.pdu()
+			p.send(rejected(test.Result, test.Source, test.Reason))
+			p.expectEnd("what follows a rejection")
+		})
+		_, err := client.Dial(t.Context(), proposal)
+		var reject *RejectError
+		if !errors.As(err, &reject) || reject.Reject != test.Reject || reject.Transient() != test.transient || !strings.Contains(err.Error(), test.text) {
+			t.Errorf("%v: %v", test.Reject, err)
+		}
+	}
+}
+
+// What a peer says instead of a fitting answer, what it then gets, and the error.
+func TestClientErrors(t *testing.T) {
+	echo := func(ctx context.Context, k *Conn) error { _, err := k.Echo(ctx); return err }
+	store := func(ctx context.Context, k *Conn) error {
+		_, err := k.Store(ctx, object(strings.NewReader("data")))
+		return err
+	}
+	release := func(ctx context.Context, k *Conn) error { return k.Release(ctx) }
+	twoAnswers := func(p *peer) { p.accept(); p.pdu() }
+	for _, test := range []struct {
+		name   string
+		script func(*peer)
+		do     func(context.Context, *Conn) error // nil: Dial fails
+		want   string
+		gets   []byte // the peer, at the end
+	}{
+		{"aborts the request", func(p *peer) { p.pdu(); p.send(aborted(2, 1)) }, nil, "the peer aborted the association (source 2, reason 1)", nil},
+		{"closes upon the request", func(p *peer) { p.pdu(); p.hangUp() }, nil, "closed the connection", nil},
+		{"closes inside its answer", func(p *peer) { p.pdu(); p.send(associateAC(p.t, nil)[:50]); p.hangUp() }, nil, "closed the connection", nil},
+		{"answers with data", func(p *peer) { p.pdu(); p.send(echoRSP(1)) }, nil, "P-DATA-TF in Sta5", aborted(2, 2)},
+		{"answers with a request", func(p *peer) { p.pdu(); p.send(associateRQ(p.t, nil)) }, nil, "A-ASSOCIATE-RQ in Sta5", aborted(2, 2)},
+		{"answers with a release", func(p *peer) { p.pdu(); p.send(pdu.AReleaseRQ) }, nil, "A-RELEASE-RQ in Sta5", aborted(2, 2)},
+		{"answers in HTTP", func(p *peer) { p.pdu(); p.send([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }, nil, "invalid PDU: PDU of type 48", aborted(2, 1)},
+		{"answers with ten bytes", func(p *peer) { p.pdu(); p.send([]byte("\x02\x00\x00\x00\x00\x0A\x00\x01\x00\x00PULMON")) }, nil, "too short", aborted(2, 6)},
+		{"rejects in three bytes", func(p *peer) { p.pdu(); p.send([]byte("\x03\x00\x00\x00\x00\x03\x00\x01\x01")) }, nil, "A-ASSOCIATE-RJ of 3 bytes", aborted(2, 6)},
+		{"takes PDUs of 7 bytes", func(p *peer) { p.pdu(); p.send(associateAC(p.t, func(a *pdu.AAssociate) { a.MaxLength = 7 })) }, nil, "into which nothing fits", aborted(0, 0)},
+
+		{"closes instead of a response", func(p *peer) { twoAnswers(p); p.hangUp() }, echo, "closed the connection without releasing", nil},
+		{"aborts instead of a response", func(p *peer) { twoAnswers(p); p.send(aborted(0, 0)) }, echo, "the peer aborted the association (source 0, reason 0)", nil},
+		{"releases instead of a response", func(p *peer) { twoAnswers(p); p.send(pdu.AReleaseRQ) }, echo, "the peer released the association", pdu.AReleaseRP},
+		{"answers another message", func(p *peer) { twoAnswers(p); p.send(echoRSP(2)) }, echo, "answered message 1 with command 8030 for message 2", aborted(0, 0)},
+		{"answers another operation", func(p *peer) { twoAnswers(p); p.send(storeRSP(1, Success)) }, echo, "answered message 1 with command 8001 for message 1", aborted(0, 0)},
+		{"answers without a status", func(p *peer) {
+			twoAnswers(p)
+			p.send(message(1, commandElement{elCommandField, uint16(cEchoRSP)}, commandElement{elMessageIDResponded, uint16(1)}))
+		}, echo, "answered message 1", aborted(0, 0)},
+		{"asks instead of a response", func(p *peer) { twoAnswers(p); p.send(echoRQ(1)) }, echo, "with command 0030", aborted(0, 0)},
+		{"sends a PDU longer than agreed", func(p *peer) { twoAnswers(p); p.send([]byte("\x04\x00\x00\x04\x00\x01")) }, echo, "where 262144 were agreed", aborted(2, 6)},
+		{"aborts a C-STORE", func(p *peer) { p.accept(); p.storeMessage(); p.send(aborted(2, 6)) }, store, "the peer aborted the association (source 2, reason 6)", nil},
+		{"closes upon a C-STORE", func(p *peer) { p.accept(); p.storeMessage(); p.hangUp() }, store, "closed the connection", nil},
+		{"closes upon the release", func(p *peer) { twoAnswers(p); p.hangUp() }, release, "closed the connection", nil},
+		{"aborts upon the release", func(p *peer) { twoAnswers(p); p.send(aborted(0, 0)) }, release, "the peer aborted", nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			client := scripted(t, func(p *peer) {
+				test.script(p)
+				p.expectEnd("what the peer gets", test.gets)
+			})
+			conn, err := client.Dial(t.Context(), proposal)
+			if test.do != nil {
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = test.do(t.Context(), conn)
+				if again := test.do(t.Context(), conn); again == nil {
+					t.Error("the association goes on after it")
+				}
+			}
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// Without a context that fits an operation fails at once, by name; nothing is
+// sent and the association goes on.
+func TestNoContextAccepted(t *testing.T) {
+	client := scripted(t, func(p *peer) {
+		p.pdu()
+		p.send(associateAC(t, func(a *pdu.AAssociate) {
+			a.Contexts[0].Result = pdu.AbstractSyntaxNotSupported
+			a.Contexts[1].TransferSyntaxes = []string{"1.2.840.10008.1.2.4.50"} // which was never proposed
+			a.Contexts = append(a.Contexts, pdu.PresentationContext{ID: 99, TransferSyntaxes: []string{explicit}})
+		}))
+		p.expect("the release", pdu.AReleaseRQ)
+		p.send(pdu.AReleaseRP)
+	})
+	conn, err := client.Dial(t.Context(), proposal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Echo(t.Context()); err == nil || err.Error() != "the peer accepted no presentation context for SOP class "+verificationUID {
+		t.Error(err)
+	}
+	for _, syntax := range []string{explicit, implicit, "1.2.840.10008.1.2.4.50"} {
+		if _, err := conn.Store(t.Context(), StoreObject{ct, "1.2.3", syntax, nil}); err == nil || !strings.Contains(err.Error(), ct+" with transfer syntax "+syntax) {
+			t.Error(err)
+		}
+	}
+	if got := conn.Accepted(ct); got != nil {
+		t.Errorf("accepted %v", got)
+	}
+	if err := conn.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Every status comes back as it is; the association goes on.
+func TestStoreStatuses(t *testing.T) {
+	h := newHandler()
+	statuses := []Status{Success, Coercion, ElementsDiscarded, ClassMismatchWarning, OutOfResources, DataSetMismatch, CannotUnderstand, ProcessingFailure}
+	i := -1
+	h.store = func(context.Context, *StoreRequest) Status { i++; return statuses[i] }
+	client := Client{CallingAE: "CASE", CalledAE: "PULMONODE", Address: start(t, &Server{Handler: h})}
+	conn, err := client.Dial(t.Context(), proposal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range statuses {
+		if got, err := conn.Store(t.Context(), object(strings.NewReader("data"))); got != want || err != nil {
+			t.Errorf("%v, %v, want %v", got, err, want)
+		}
+	}
+	if err := conn.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whatever maximum length a peer has, it gets what was read: in fragments of an
+// even length, none longer than it takes, none empty but of an empty data set,
+// the last marked. Sizes lie around the fragment's.
+func TestFragments(t *testing.T) {
+	for _, maxLength := range []uint32{0, 8, 100, 101, 16383, 16384, 1 << 20, 1<<32 - 1} {
+		fragment := (&transport{peerMax: maxLength}).fragment(sendFragment)
+		for _, size := range []int{0, 2, fragment - 2, fragment, fragment + 2, 2 * fragment, 2*fragment + 2} {
+			data := make([]byte, size)
+			for i := range data {
+				data[i] = byte(rand.Uint32())
+			}
+			var longest, fragments int
+			var got []byte
+			client := scripted(t, func(p *peer) {
+				p.pdu()
+				p.send(associateAC(t, func(a *pdu.AAssociate) { a.MaxLength = maxLength }))
+				for last := false; !last; {
+					kind, b := p.pdu()
+					if kind != pdu.TypePDataTF || len(b) < 6 || len(b)%2 != 0 {
+						t.Errorf("%v of %d bytes", kind, len(b))
+						return
+					}
+					longest = max(longest, len(b))
+					if b[5]&1 == 0 {
+						fragments++
+						got, last = append(got, b[6:]...), b[5] == dataLast
+						if len(b) == 6 && size > 0 {
+							t.Error("an empty fragment")
+						}
+					}
+				}
+				p.send(storeRSP(1, Success))
+				p.pdu()
+				p.send(pdu.AReleaseRP)
+			})
+			conn, err := client.Dial(t.Context(), proposal)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if status, err := conn.Store(t.Context(), object(bytes.NewReader(data))); status != Success || err != nil {
+				t.Errorf("%v, %v", status, err)
+			}
+			if err := conn.Release(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if want := max(1, (size+fragment-1)/fragment); !bytes.Equal(got, data) || fragments != want || maxLength != 0 && longest > int(maxLength) {
+				t.Errorf("maximum length %d, %d bytes: %d came in %d fragments, want %d; the longest PDU has %d", maxLength, size, len(got), fragments, want, longest)
+			}
+		}
+	}
+}
+
+// Both asked at once: the requestor answers first, then the acceptor (PS3.8
+// 9.2.2, AR-8 and AR-9).
+func TestReleaseCollision(t *testing.T) {
+	client := scripted(t, func(p *peer) {
+		p.accept()
+		p.expect("the client's release", pdu.AReleaseRQ)
+		p.send(pdu.AReleaseRQ)
+		p.expect("the client's answer", pdu.AReleaseRP)
+		p.send(pdu.AReleaseRP)
+		p.expectEnd("what follows")
+	})
+	conn, err := client.Dial(t.Context(), proposal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Data that was under way when the release was asked for is read past (AR-6).
+func TestDataCrossesTheRelease(t *testing.T) {
+	client := scripted(t, func(p *peer) {
+		p.accept()
+		p.pdu()
+		p.send(echoRSP(1), pdu.AReleaseRP)
+		p.expectEnd("what follows")
+	})
+	conn, err := client.Dial(t.Context(), proposal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAbort(t *testing.T) {
+	client := scripted(t, func(p *peer) { p.accept(); p.expectEnd("the abort", aborted(0, 0)) })
+	conn, err := client.Dial(t.Context(), proposal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Abort()
+	conn.Abort()
+	var abort *AbortError
+	if err := conn.Release(t.Context()); !errors.As(err, &abort) || abort.ByPeer {
+		t.Error(err)
+	}
+}
+
+// An instance that can't be read to its end is not half sent: the association
+// is aborted, and the cause is in the error.
+func TestUnreadableInstance(t *testing.T) {
+	client := scripted(t, func(p *peer) { p.accept(); p.expectEnd("the abort", aborted(0, 0)) })
+	conn, err := client.Dial(t.Context(), proposal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := errors.New("the disk is gone")
+	if _, err := conn.Store(t.Context(), object(io.MultiReader(strings.NewReader("data"), readerFunc(func([]byte) (int, error) { return 0, disk })))); !errors.Is(err, disk) {
+		t.Error(err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// A context that ends while the instance is read ends the sending, though each
+// write sets its own deadline; the peer is told.
+func TestContextEndsWhileSending(t *testing.T) {
+	client := scripted(t, func(p *peer) {
+		p.accept()
+		b, err := io.ReadAll(p)
+		if err != nil || len(b) == 0 {
+			t.Errorf("%d bytes, %v", len(b), err)
+		}
+	})
+	conn, err := client.Dial(t.Context(), proposal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cause, read := errors.New("the job was taken back"), 0
+	_, err = conn.Store(ctx, object(readerFunc(func(p []byte) (int, error) { // without end
+		if read += len(p); read > 1<<20 {
+			cancel(cause)
+		}
+		return len(p), nil
+	})))
+	if err != cause {
+		t.Errorf("%v", err)
+	}
+}
+
+// A context that ends while a peer keeps a response back, an answer to the
+// request, or to the release: it ends the waiting at once, by an abort.
+func TestContextEndsWhileWaiting(t *testing.T) {
+	for name, do := range map[string]func(context.Context, *Conn) error{
+		"echo": func(ctx context.Context, k *Conn) error { _, err := k.Echo(ctx); return err },
+		"store": func(ctx context.Context, k *Conn) error {
+			_, err := k.Store(ctx, object(strings.NewReader("data")))
+			return err
+		},
+		"release": func(ctx context.Context, k *Conn) error { return k.Release(ctx) },
+		"dial":    nil,
+	} {
+		ctx, cancel := context.WithCancel(context.Background())
+		client := scripted(t, func(p *peer) {
+			if do != nil {
+				p.accept()
+			}
+			p.pdu() // the command, or the request
+			if name == "store" {
+				p.pdu()
+			}
+			cancel()
+			p.expectEnd("the abort", aborted(0, 0))
+		})
+		dialCtx := context.Background()
+		if do == nil {
+			dialCtx = ctx
+		}
+		conn, err := client.Dial(dialCtx, proposal)
+		if do != nil {
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = do(ctx, conn)
+			if next := conn.Release(context.Background()); next == nil {
+				t.Errorf("%s: the association goes on", name)
+			}
+		}
+		if err != context.Canceled {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Client and server of this package, many at once, with and without TLS.
+func TestBothEnds(t *testing.T) {
+	fixture := httptest.NewTLSServer(nil) // for its certificate
+	certificates, roots := fixture.TLS.Certificates, x509.NewCertPool()
+	roots.AddCert(fixture.Certificate())
+	fixture.Close()
+	for name, test := range map[string]struct{ server, client *tls.Config }{
+		"plain": {nil, nil},
+		"TLS":   {&tls.Config{Certificates: certificates}, &tls.Config{RootCAs: roots}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHandler()
+			h.store = func(_ context.Context, r *StoreRequest) Status {
+				sum := sha256.New()
+				if _, err := io.Copy(sum, r.Data); err != nil || hex.EncodeToString(sum.Sum(nil)) != r.SOPInstanceUID {
+					return CannotUnderstand
+				}
+				return Success
+			}
+			client := Client{CallingAE: "CASE", CalledAE: "PULMONODE", TLS: test.client, Address: start(t, &Server{Handler: h, TLS: test.server})}
+			failed := make(chan error, 8)
+			for worker := range uint64(cap(failed)) {
+				go func() {
+					failed <- func() error {
+						random := rand.NewChaCha8([32]byte{byte(worker)})
+						conn, err := client.Dial(context.Background(), proposal)
+						if err != nil {
+							return err
+						}
+						for size := range 20 {
+							data := make([]byte, 20001*size)
+							random.Read(data)
+							sum := sha256.Sum256(data)
+							status, err := conn.Store(context.Background(), StoreObject{ct, hex.EncodeToString(sum[:]), explicit, bytes.NewReader(data)})
+							if err != nil || status != Success {
+								return errors.Join(err, errors.New(status.String()))
+							}
+							if status, err := conn.Echo(context.Background()); err != nil || status != Success {
+								return errors.Join(err, errors.New(status.String()))
+							}
+						}
+						return conn.Release(context.Background())
+					}()
+				}()
+			}
+			for range cap(failed) {
+				if err := <-failed; err != nil {
+					t.Error(err)
+				}
+			}
+			for range cap(failed) {
+				if e := <-h.ends; e.How != Released {
+					t.Errorf("%+v", e)
+				}
+			}
+		})
+	}
+}
