@@ -1,0 +1,108 @@
+package keyimage
+
+import (
+	"cmp"
+	"fmt"
+	"image/color"
+	"math"
+	"strings"
+
+	"github.com/pulmonode/pulmonode/inference/result"
+	"github.com/pulmonode/pulmonode/sr/study"
+)
+
+// characteristics names what each probability is of, as result.Characteristic
+// defines it.
+var characteristics = [...]struct{ key, words string }{
+	{"malignancy", "Malignant"},
+	{"margin", "Clear margin"},
+	{"texture", "Solid"},
+	{"calcification", "No calcification"},
+}
+
+// bands are the colours of the malignancy's labels.
+var bands = map[string]color.RGBA{"low": green, "indeterminate": amber, "high": red}
+
+// barColor is that of a characteristic's probability.
+func barColor(key, label string) color.RGBA {
+	if key != "malignancy" {
+		return blue
+	}
+	if c, ok := bands[label]; ok {
+		return c
+	}
+	return grey
+}
+
+// marks are the probabilities at which a characteristic's label changes: for
+// malignancy those of Ni et al. 2022.
+func marks(key string, c result.Characteristic) []float64 {
+	if key == "malignancy" {
+		return []float64{0.35, 0.65}
+	}
+	return []float64{c.Threshold}
+}
+
+// percent never says that something is certain.
+func percent(p float64) string {
+	switch n := math.Round(100 * p); {
+	case math.IsNaN(p):
+		return "?"
+	case n < 1:
+		return "<1 %"
+	case n > 99:
+		return ">99 %"
+	default:
+		return fmt.Sprintf("%.0f %%", n)
+	}
+}
+
+// side says where a nodule lies.
+func side(n *result.Nodule) string {
+	switch n.Laterality {
+	case "left":
+		return "Left lung"
+	case "right":
+		return "Right lung"
+	}
+	return "Side not known"
+}
+
+func size(n *result.Nodule) string {
+	return fmt.Sprintf("%.1f × %.1f mm", n.LongAxisMM, n.ShortAxisMM)
+}
+
+// volume has the digits that a contour on voxels can mean.
+func volume(n *result.Nodule) string {
+	if n.VolumeMM3 < 99.95 {
+		return fmt.Sprintf("%.1f mm³", n.VolumeMM3)
+	}
+	return fmt.Sprintf("%.0f mm³", n.VolumeMM3)
+}
+
+// algorithm names the program and its version.
+func algorithm(a result.Algorithm) string {
+	return strings.TrimSpace(cmp.Or(a.Name, study.Manufacturer) + " " + a.Version)
+}
+
+// searched says what was looked at.
+func searched(r *result.Result) string {
+	g := r.Grid
+	dy, dx := spacing(g)
+	return fmt.Sprintf("%d slices, %.2f mm apart, of %d × %d pixels of %.2f × %.2f mm",
+		len(g.Instances), g.SliceSpacing, g.Columns, g.Rows, dx, dy)
+}
+
+// counted says from where the numbers of slices count, which are those of the
+// grid and may differ from the images' own.
+func counted(g *result.Grid) string {
+	o := g.Orientation
+	normal := [3]float64{o[1]*o[5] - o[2]*o[4], o[2]*o[3] - o[0]*o[5], o[0]*o[4] - o[1]*o[3]}
+	switch toward(normal) {
+	case "H":
+		return " Slices count from the feet."
+	case "F":
+		return " Slices count from the head."
+	}
+	return ""
+}
