@@ -144,6 +144,7 @@ type characteristic struct {
 	answers []answer
 	of      study.Code // the answer that the probability is of
 	phrase  string     // the probability in words
+	likely  string     // what it is the probability of, in a word
 	name    study.Code // the probability's concept
 }
 
@@ -157,6 +158,7 @@ var characteristics = []characteristic{
 			{"high", coded("malignancy-high", Scheme, "High probability of malignancy")},
 		},
 		phrase: "Probability of malignancy",
+		likely: "malignant",
 		name:   cancer,
 	},
 	{
@@ -168,6 +170,7 @@ var characteristics = []characteristic{
 		},
 		of:     circumscribed,
 		phrase: "Probability of a circumscribed margin",
+		likely: "clear",
 		name:   probability,
 	},
 	{
@@ -179,6 +182,7 @@ var characteristics = []characteristic{
 		},
 		of:     solid,
 		phrase: "Probability of solid texture",
+		likely: "solid",
 		name:   probability,
 	},
 	{
@@ -190,6 +194,7 @@ var characteristics = []characteristic{
 		},
 		of:     absent,
 		phrase: "Probability of absence of calcification",
+		likely: "absent",
 		name:   probability,
 	},
 }

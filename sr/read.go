@@ -185,6 +185,7 @@ func (r *Report) readLibrary(library *dataset.Dataset) {
 // codes are all there is the report's.
 func (r *Report) readEvaluation(part *dataset.Dataset) {
 	var said ending
+	var a result.Algorithm
 	for _, d := range children(part) {
 		v := valueOf(d)
 		switch {
@@ -201,8 +202,11 @@ func (r *Report) readEvaluation(part *dataset.Dataset) {
 		case named(d, comment):
 			r.Comments = append(r.Comments, textOf(d))
 		default:
-			readAlgorithm(&r.Algorithm, d)
+			readAlgorithm(&a, d)
 		}
+	}
+	if a.Name != "" {
+		r.Algorithm = a
 	}
 	for outcome, e := range endings {
 		if same(said.summary, e.summary) && same(said.detections, e.detections) && same(said.analyses, e.analyses) {

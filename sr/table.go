@@ -37,7 +37,11 @@ func (r *Report) Table() string {
 			fmt.Fprintln(t)
 		}
 		t.Flush()
-		fmt.Fprintln(&b)
+		var likely []string
+		for _, c := range characteristics {
+			likely = append(likely, strings.TrimPrefix(c.phrase, "Probability of "))
+		}
+		fmt.Fprintf(&b, "In brackets the probability of %s.\n\n", strings.Join(likely, ", "))
 	}
 	for _, w := range r.Warnings {
 		fmt.Fprintln(&b, "Warning:", printable(w))

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/pulmonode/pulmonode/dimse/dataset"
@@ -279,14 +278,11 @@ func (w *writer) sentence(n *result.Nodule) string {
 	if n.Laterality != "" {
 		fmt.Fprintf(&b, ", %s lung", n.Laterality)
 	}
-	fmt.Fprintf(&b, ", centre at %s mm (LPS)", strings.Join([]string{
-		decimal(n.CenterLPS[0]), decimal(n.CenterLPS[1]), decimal(n.CenterLPS[2])}, ", "))
 	for _, c := range characteristics {
 		v := n.Characteristics[c.key]
-		fmt.Fprintf(&b, "; %s %s (%s %.0f %%)", c.key, v.Label, strings.ToLower(c.phrase), 100*v.Probability)
+		fmt.Fprintf(&b, "; %s %s (%.0f %% %s)", c.key, v.Label, 100*v.Probability, c.likely)
 	}
-	fmt.Fprintf(&b, "; nodule at all %.0f %% (stage 1: %.2f)", 100*n.NoduleProb, n.Score)
+	fmt.Fprintf(&b, "; a nodule at all %.0f %%, stage 1 %.2f; centre %.1f, %.1f, %.1f mm (LPS).",
+		100*n.NoduleProb, n.Score, n.CenterLPS[0], n.CenterLPS[1], n.CenterLPS[2])
 	return b.String()
 }
-
-func decimal(v float64) string { return strconv.FormatFloat(v, 'f', 1, 64) }

@@ -181,10 +181,20 @@ func (w *writer) checkResult() error {
 		return fmt.Errorf("the algorithm has no name or no version")
 	case !analysed:
 		return nil
+	case trackedTwice(w.r.Nodules):
+		return fmt.Errorf("two nodules have the same tracking UID")
 	case w.r.Grid == nil || len(w.r.Grid.Instances) == 0:
 		return fmt.Errorf("the images that were analysed are not named")
 	}
 	return checkGrid(w.r.Grid)
+}
+
+func trackedTwice(nodules []result.Nodule) bool {
+	seen := map[string]bool{}
+	for _, n := range nodules {
+		seen[n.TrackingUID] = true
+	}
+	return len(seen) < len(nodules)
 }
 
 func checkGrid(g *result.Grid) error {
