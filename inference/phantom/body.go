@@ -91,7 +91,7 @@ func newAnatomy(seed uint64) *anatomy {
 	}
 	a.texture = newLattice(source(seed, streamTexture))
 	for z := anatomyBottom - 5; z <= anatomyTop+5; z++ {
-		a.planes = append(a.planes, a.plane(z))
+		a.planes = append(a.planes, a.plane(z, false))
 	}
 	return a
 }
@@ -170,7 +170,9 @@ type plane struct {
 
 const vertebraHeight, vertebraOffset = 21.5, 0.0
 
-func (a *anatomy) plane(z float64) *plane {
+// plane computes the tables of one z. Most of the work is the skin, of which
+// questions about the lung know nothing.
+func (a *anatomy) plane(z float64, skin bool) *plane {
 	p := &plane{a: a, z: z}
 	A, B := a.cavityA.at(z), a.cavityB.at(z)
 	p.centreY = a.cavityBack.at(z) - B
@@ -186,6 +188,9 @@ func (a *anatomy) plane(z float64) *plane {
 		p.wall[i] = math.Pow(math.Pow(math.Abs(cos)/wide, a.power)+math.Pow(math.Abs(sin)/B, a.power), -1/a.power)
 		for k := range 3 {
 			p.wall[i] *= 1 + a.wobble[2*k]*math.Sin(float64(k+2)*t+a.wobble[2*k+1]+z*0.01*float64(k+1))
+		}
+		if !skin {
+			continue
 		}
 		// The skin's outline has its own centre: intersect the ray with it by a few secant steps.
 		const n = 2.4

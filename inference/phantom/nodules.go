@@ -41,18 +41,41 @@ var crops = sync.OnceValues(func() ([]*crop, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readCrops(raw)
+})
+
+// largestCrop bounds a crop's sides: no nodule with its surroundings is longer.
+const largestCrop = 512
+
+// readCrops reads what extract.py wrote, uncompressed.
+func readCrops(raw []byte) ([]*crop, error) {
 	if len(raw) < 4 || uint64(binary.LittleEndian.Uint32(raw)) > uint64(len(raw)-4) {
 		return nil, errors.New("its index is cut off")
 	}
 	size := int(binary.LittleEndian.Uint32(raw))
 	var index struct{ Nodules []*crop }
 	if err := json.Unmarshal(raw[4:4+size], &index); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("its index: %w", err)
+	}
+	if len(index.Nodules) == 0 {
+		return nil, errors.New("its index names no nodule")
 	}
 	raw = raw[4+size:]
-	for _, c := range index.Nodules {
-		n := c.Shape[0] * c.Shape[1] * c.Shape[2]
-		if n <= 0 || len(raw) < 3*n {
+	for i, c := range index.Nodules {
+		if c == nil {
+			return nil, fmt.Errorf("nodule %d is empty", i+1)
+		}
+		n := 1
+		for k := range 3 {
+			if c.Shape[k] < 1 || c.Shape[k] > largestCrop {
+				return nil, fmt.Errorf("nodule %s has the shape %v", c.Key, c.Shape)
+			}
+			if !(c.Spacing[k] > 0.01 && c.Spacing[k] < 100) {
+				return nil, fmt.Errorf("nodule %s has voxels of %v mm", c.Key, c.Spacing)
+			}
+			n *= c.Shape[k]
+		}
+		if len(raw) < 3*n {
 			return nil, fmt.Errorf("nodule %s is cut off", c.Key)
 		}
 		c.hu = make([]int16, n)
@@ -60,10 +83,13 @@ var crops = sync.OnceValues(func() ([]*crop, error) {
 			c.hu[i] = int16(binary.LittleEndian.Uint16(raw[2*i:]))
 		}
 		c.mask, raw = raw[2*n:3*n], raw[3*n:]
+		if !slices.ContainsFunc(c.mask, func(b byte) bool { return b != 0 }) {
+			return nil, fmt.Errorf("nodule %s has no voxel", c.Key)
+		}
 		c.measure()
 	}
 	return index.Nodules, nil
-})
+}
 
 func (c *crop) measure() {
 	var lung []int16

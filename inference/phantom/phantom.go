@@ -84,9 +84,9 @@ func (o Options) check() error {
 	if o.Kernel != KernelSoft && o.Kernel != KernelSharp {
 		errs = append(errs, fmt.Errorf("kernel is %q: choose %q or %q", o.Kernel, KernelSoft, KernelSharp))
 	}
-	for _, uid := range []string{o.StudyUID, o.SeriesUID} {
-		if uid != "" && !validUID(uid) {
-			errs = append(errs, fmt.Errorf("%q is no DICOM UID: leave it out to have one derived", uid))
+	for _, uid := range []struct{ name, value string }{{"study", o.StudyUID}, {"series", o.SeriesUID}} {
+		if uid.value != "" && !validUID(uid.value) {
+			errs = append(errs, fmt.Errorf("%s UID is %q, which is no DICOM UID: leave it out to have one derived", uid.name, uid.value))
 		}
 	}
 	return errors.Join(errs...)
@@ -124,7 +124,7 @@ type TrueNodule struct {
 
 // Generate makes the volume; progress, if given, hears of each finished slice
 // from several goroutines, one at a time. It fails on options out of range, when
-// the nodules find no room, and when ctx ends.
+// the nodules find no room or are smaller than a voxel, and when ctx ends.
 func Generate(ctx context.Context, o Options, progress func(done, total int)) (*Volume, Truth, error) {
 	o = o.withDefaults()
 	if err := o.check(); err != nil {

@@ -162,7 +162,7 @@ func (b *brush) rasterise(into []float32, tubes []*tube, z float64, widen bool) 
 func (b *brush) slice(k int) {
 	v := b.volume
 	z := v.Origin[2] + float64(k)*v.SpacingZ
-	p := b.body.plane(z)
+	p := b.body.plane(z, true)
 	for _, buf := range [][]float32{b.artery, b.vein, b.outer, b.lumen, b.quiet} {
 		clear(buf)
 	}

@@ -79,7 +79,8 @@ func (v *Volume) SOPInstanceUID(k int) string {
 
 // WriteSeries writes the volume as CT images, one file a slice (the first is the
 // lowest), and truth.json into dir, which it makes. A person of the name is
-// fictitious. Files of an earlier phantom in dir are overwritten.
+// fictitious. Files of an earlier phantom in dir are overwritten; where some of
+// them would stay, because it had more slices, nothing is written.
 func WriteSeries(ctx context.Context, dir string, v *Volume, progress func(done, total int)) error {
 	if len(v.HU) == 0 || len(v.HU) != v.Slices*v.Rows*v.Columns {
 		return fmt.Errorf("writing a phantom: %d values for %d x %d x %d voxels", len(v.HU), v.Slices, v.Rows, v.Columns)
@@ -87,13 +88,16 @@ func WriteSeries(ctx context.Context, dir string, v *Volume, progress func(done,
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("writing a phantom: %w", err)
 	}
+	if _, err := os.Stat(slicePath(dir, v.Slices)); err == nil {
+		return fmt.Errorf("writing a phantom: %s holds a series of more than %d slices, which would be mixed with this one: choose an empty folder", dir, v.Slices)
+	}
 	id := v.identity()
 	var done int
 	var told sync.Mutex
 	err := eachSlice(ctx, v.Slices, func() func(int) error {
 		pixels := make([]byte, 2*v.Rows*v.Columns)
 		return func(k int) error {
-			if err := v.writeSlice(filepath.Join(dir, fmt.Sprintf("slice-%04d.dcm", k+1)), id, k, pixels); err != nil {
+			if err := v.writeSlice(slicePath(dir, k), id, k, pixels); err != nil {
 				return fmt.Errorf("writing slice %d of a phantom: %w", k+1, err)
 			}
 			told.Lock()
@@ -120,6 +124,10 @@ func WriteSeries(ctx context.Context, dir string, v *Volume, progress func(done,
 		return fmt.Errorf("writing the truth of a phantom: %w", err)
 	}
 	return nil
+}
+
+func slicePath(dir string, k int) string {
+	return filepath.Join(dir, fmt.Sprintf("slice-%04d.dcm", k+1))
 }
 
 func (v *Volume) writeSlice(path string, id identity, k int, pixels []byte) error {
