@@ -159,7 +159,7 @@ func (a *analyst) examine(ctx context.Context, log *zap.Logger, k store.Key, c s
 	if missing != nil {
 		return nil, header, job.Wait(waitForModels, missing.Error())
 	}
-	before, sr, err := a.predecessor(k, c.Generation)
+	before, earlier, err := a.predecessor(k, c.Generation)
 	if err != nil {
 		return nil, header, err
 	}
@@ -181,7 +181,7 @@ func (a *analyst) examine(ctx context.Context, log *zap.Logger, k store.Key, c s
 	if err != nil {
 		return nil, header, err
 	}
-	r.Predecessor = sr
+	r.Predecessor, r.PredecessorSeries = earlier.instance, earlier.series
 	return r, header, nil
 }
 
@@ -304,12 +304,15 @@ func (a *analyst) uids(k store.Key, generation int) (func(kind string, index int
 	}, nil
 }
 
+// earlierReport is the report of the generation before.
+type earlierReport struct{ instance, series string }
+
 // predecessor returns the result of the latest earlier generation that was
-// analysed, and the UID of its report; nil and "" when there is none.
-func (a *analyst) predecessor(k store.Key, generation int) (*result.Result, string, error) {
+// analysed, and its report; nil when there is none.
+func (a *analyst) predecessor(k store.Key, generation int) (*result.Result, earlierReport, error) {
 	numbers, err := a.store.Generations(k)
 	if err != nil {
-		return nil, "", err
+		return nil, earlierReport{}, err
 	}
 	for _, n := range slices.Backward(numbers) {
 		if n >= generation {
@@ -317,24 +320,23 @@ func (a *analyst) predecessor(k store.Key, generation int) (*result.Result, stri
 		}
 		m, err := a.store.Generation(k, n)
 		if err != nil {
-			return nil, "", err
+			return nil, earlierReport{}, err
 		}
 		if m.Outcome != result.OutcomeNodules && m.Outcome != result.OutcomeNone {
 			continue
 		}
 		r, err := a.readResult(k, n)
 		if err != nil {
-			return nil, "", err
+			return nil, earlierReport{}, err
 		}
-		sr := ""
 		for _, f := range m.Files {
-			if f.Kind == "sr" {
-				sr = f.SOPInstanceUID
+			if f.Kind == kindSR {
+				return r, earlierReport{f.SOPInstanceUID, a.store.UID(k, n, store.AttemptKind(seriesOf(kindSR), m.Attempt), 0)}, nil
 			}
 		}
-		return r, sr, nil
+		return r, earlierReport{}, nil
 	}
-	return nil, "", nil
+	return nil, earlierReport{}, nil
 }
 
 func (a *analyst) readResult(k store.Key, n int) (*result.Result, error) {

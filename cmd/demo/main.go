@@ -357,7 +357,7 @@ func printBesideTruth(truth *phantom.Truth, r *result.Result) (missed int) {
 	fmt.Fprintln(w, "\t\tcentre (LPS mm)\tdiameter mm\tmalignant\tclear margin\tsolid\tno calcification")
 	for _, n := range truth.Nodules {
 		l := n.Labels
-		fmt.Fprintf(w, "%s\ttruth\t%s\t%.1f\t%s\t%s\t%s\t%s\n", n.ID, place(n.CenterLPS), n.DiameterMM,
+		fmt.Fprintf(w, "%d\ttruth\t%s\t%.1f\t%s\t%s\t%s\t%s\n", n.ID, place(n.CenterLPS), n.DiameterMM,
 			yes(l["malignancy"]), yes(l["margin"]), yes(l["texture"]), yes(l["calcification"]))
 		best, near := -1, math.Max(5, n.DiameterMM/2)
 		for i, f := range r.Nodules {

@@ -28,8 +28,8 @@ import (
 	"github.com/pulmonode/pulmonode/node/admin"
 )
 
-// binary is the command under test: PULMONODE_BINARY, or built here once.
-var binary = sync.OnceValues(func() (string, error) {
+// built is the command under test: PULMONODE_BINARY, or built here once.
+var built = sync.OnceValues(func() (string, error) {
 	if b := os.Getenv("PULMONODE_BINARY"); b != "" {
 		return b, nil
 	}
@@ -47,7 +47,7 @@ var binary = sync.OnceValues(func() (string, error) {
 
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	path, err := binary()
+	path, err := built()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +293,7 @@ func (p *pacs) check(t *testing.T, wantSets int) {
 
 // phantomSeries is a small phantom chest CT with nodules, made once.
 var phantomSeries = sync.OnceValues(func() (string, error) {
-	path, err := binary()
+	path, err := built()
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/schollz/progressbar/v3"
@@ -19,17 +20,23 @@ func (p *progress) Step(stage string, done, total int) {
 	if total <= 0 {
 		return
 	}
-	if p.bar == nil || p.stage != stage {
+	if p.stage != stage {
 		p.Finish()
 		p.stage = stage
+		if !isTerminal(os.Stderr) {
+			fmt.Fprintln(os.Stderr, stage)
+			return
+		}
 		p.bar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(os.Stderr),
 			progressbar.OptionSetDescription(stage),
 			progressbar.OptionShowCount(),
 			progressbar.OptionSetWidth(30),
 			progressbar.OptionSetPredictTime(true),
-			progressbar.OptionSetVisibility(isTerminal(os.Stderr)),
 			progressbar.OptionOnCompletion(func() { os.Stderr.WriteString("\n") }))
+	}
+	if p.bar == nil {
+		return
 	}
 	p.bar.ChangeMax(total)
 	p.bar.Set(done) // the error is the writer's; a bar that can't be drawn is no fault of the work

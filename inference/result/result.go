@@ -26,17 +26,19 @@ const (
 
 // Result is the analysis of one generation of one series.
 type Result struct {
-	Schema      int                `json:"schema"`
-	Series      Series             `json:"series"`
-	Generation  int                `json:"generation"`
-	Closed      Closed             `json:"closed"`
-	Outcome     Outcome            `json:"outcome"`
-	Reason      string             `json:"reason"`             // a sentence; empty when analysed
-	Warnings    []string           `json:"warnings,omitempty"` // sentences that also stand in the report
-	Algorithm   Algorithm          `json:"algorithm"`
-	TimingsS    map[string]float64 `json:"timings_s"` // seconds per stage; differs from run to run
-	Nodules     []Nodule           `json:"nodules"`   // by malignancy, then volume, both descending
-	Predecessor string             `json:"predecessor_sr_uid,omitempty"`
+	Schema     int                `json:"schema"`
+	Series     Series             `json:"series"`
+	Generation int                `json:"generation"`
+	Closed     Closed             `json:"closed"`
+	Outcome    Outcome            `json:"outcome"`
+	Reason     string             `json:"reason"`             // a sentence; empty when analysed
+	Warnings   []string           `json:"warnings,omitempty"` // sentences that also stand in the report
+	Algorithm  Algorithm          `json:"algorithm"`
+	TimingsS   map[string]float64 `json:"timings_s"` // seconds per stage; differs from run to run
+	Nodules    []Nodule           `json:"nodules"`   // by malignancy, then volume, both descending
+	// The report of the generation before, empty when there is none.
+	Predecessor       string `json:"predecessor_sr_uid,omitempty"`
+	PredecessorSeries string `json:"predecessor_sr_series_uid,omitempty"`
 
 	Grid   *Grid           `json:"-"` // the CT's own grid; nil unless analysed
 	Slices map[int]*Pixels `json:"-"` // HU of the slices that pictures are drawn from, by slice index
