@@ -33,9 +33,9 @@ func check(ct *dataset.Dataset, r *result.Result) error {
 	case g.Rows < 1 || g.Rows > most || g.Columns < 1 || g.Columns > most:
 		return fmt.Errorf("the grid has %d rows and %d columns; each must be 1 to %d", g.Rows, g.Columns, most)
 	case !decimals(g.OrientationString, 6):
-		return errors.New("Image Orientation (Patient) of the images is not six numbers")
+		return errors.New("the images' Image Orientation (Patient) is not six numbers")
 	case !decimals(g.PixelSpacingString, 2):
-		return errors.New("Pixel Spacing of the images is not two numbers")
+		return errors.New("the images' Pixel Spacing is not two numbers")
 	}
 	if err := checkPositions(g); err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pulmonode/pulmonode/dimse/dataset"
 	"github.com/pulmonode/pulmonode/inference/result"
+	"github.com/pulmonode/pulmonode/sr/study"
 )
 
 // box is a nodule as corner and size of a box that it fills, but for its corners
@@ -105,12 +106,29 @@ var cases = []struct {
 	{"fewer bits than a byte in a frame", func() *result.Result { return series(2, 3, 5, box{0, 0, 0, 3, 2, 5}) }, true},
 	{"a nodule in one slice", func() *result.Result { return series(33, 33, 7, box{16, 16, 3, 3, 3, 1}) }, true},
 	{"nodules far from each other", func() *result.Result { return series(40, 40, 30, box{5, 5, 2, 4, 4, 2}, box{20, 20, 25, 4, 4, 3}) }, false},
+	{"more nodules than colours", func() *result.Result {
+		var boxes []box
+		for i := range 9 {
+			boxes = append(boxes, box{4 * i, 4 * i, i, 3, 3, 2})
+		}
+		return series(40, 40, 12, boxes...)
+	}, true},
 	{"nodules that share voxels", func() *result.Result { return series(40, 40, 10, box{5, 5, 2, 8, 8, 4}, box{9, 9, 3, 8, 8, 4}) }, true},
 	{"a box with empty rims", func() *result.Result {
 		r := series(40, 40, 10, box{5, 5, 2, 8, 8, 5})
 		m := &r.Nodules[0].Mask
 		for _, z := range []int{0, 4} {
 			clear(m.Bits[z*64 : (z+1)*64])
+		}
+		return r
+	}, true},
+	{"oblique slices that run to the feet", func() *result.Result {
+		r := series(37, 51, 9, box{3, 3, 2, 5, 4, 3}, box{20, 20, 3, 6, 6, 3})
+		r.Grid.Orientation, r.Grid.OrientationString = [6]float64{1, 0, 0, 0, -0.8, 0.6}, `1\0\0\0\-0.8\0.6`
+		for z := range r.Grid.Instances {
+			in := &r.Grid.Instances[z]
+			in.Position = result.Point{-180, -175.5 - 0.75*float64(z), -300 - float64(z)}
+			in.PositionString = fmt.Sprintf(`-180\%.3f\%.3f`, in.Position[1], in.Position[2])
 		}
 		return r
 	}, true},
@@ -364,26 +382,25 @@ func TestHighdicomReadsTheSame(t *testing.T) {
 	if _, err := os.Stat(python); err != nil {
 		t.Skip("PULMONODE_PYTHON does not name an interpreter with highdicom")
 	}
+	dir := t.TempDir()
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			r := c.result()
-			b, err := Write(header(), r, options())
-			if err != nil {
+		r := c.result()
+		b, err := Write(header(), r, options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		truth, err := json.Marshal(describe(r, c.volume))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, b := range map[string][]byte{c.name + ".dcm": b, c.name + ".json": truth} {
+			if err := os.WriteFile(filepath.Join(dir, name), b, 0o666); err != nil {
 				t.Fatal(err)
 			}
-			dir := t.TempDir()
-			truth, err := json.Marshal(describe(r, c.volume))
-			if err != nil {
-				t.Fatal(err)
-			}
-			file, told := filepath.Join(dir, "seg.dcm"), filepath.Join(dir, "truth.json")
-			if os.WriteFile(file, b, 0o666) != nil || os.WriteFile(told, truth, 0o666) != nil {
-				t.Fatal("no room for the test's files")
-			}
-			if out, err := exec.Command(python, "../../testdata/oracle/seg.py", file, told).CombinedOutput(); err != nil {
-				t.Errorf("%v\n%s", err, out)
-			}
-		})
+		}
+	}
+	if out, err := exec.Command(python, "../../testdata/oracle/seg.py", dir).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 
@@ -401,7 +418,8 @@ func describe(r *result.Result, volume bool) map[string]any {
 				lps = append(lps, r.Grid.LPS(float64(x), float64(y), z))
 			}
 		}
-		nodules = append(nodules, map[string]any{"id": n.ID, "tracking_uid": n.TrackingUID, "voxels": voxels, "lps": lps})
+		by := study.NoduleColor(i).RGB
+		nodules = append(nodules, map[string]any{"rgb": [3]int{int(by.R), int(by.G), int(by.B)}, "id": n.ID, "tracking_uid": n.TrackingUID, "voxels": voxels, "lps": lps})
 	}
 	for _, in := range r.Grid.Instances {
 		grid = append(grid, map[string]any{"sop_instance_uid": in.SOPInstanceUID, "frame": in.Frame, "position": in.PositionString})
