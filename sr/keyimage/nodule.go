@@ -51,7 +51,7 @@ func (c *canvas) slicePart(v view, r *result.Result, s shown) {
 		c.tag(int(x), int(y), strong, by, n.ID, bounds)
 	}
 	c.orient(v)
-	c.scaleBar(v, 50, "50 mm")
+	c.scaleBar(v)
 	c.tag(bounds.Max.X, bounds.Max.Y, caption, amber, study.NotVerified, bounds)
 }
 
@@ -97,7 +97,7 @@ func (c *canvas) panelPart(at image.Rectangle, r *result.Result, s shown) {
 	c.contour(near, &n.Mask, 3, by)
 	c.axis(near, n.LongAxis, white)
 	c.axis(near, n.ShortAxis, white)
-	c.scaleBar(near, 10, "10 mm")
+	c.scaleBar(near)
 	c.frame(inset.Inset(-2), 3, 2, rule)
 
 	y = inset.Max.Y + 34

