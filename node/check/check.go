@@ -134,8 +134,11 @@ func (s surroundings) disk(c config.Storage) []config.Fault {
 	}
 	trial, err := os.MkdirTemp(existing, ".pulmonode-check-")
 	if err != nil {
-		return []config.Fault{fault(where, fmt.Sprintf("nothing can be written in %s: %v", existing, cause(err)),
-			fmt.Sprintf("run check as the user that runs pulmonode, and give that user the right to write there (chown or chmod %s)", existing))}
+		remedy := "if check runs as the user that runs pulmonode, give it that folder: chown USER " + existing
+		if existing != c.DataDir { // a system's folder is nobody's to give away
+			remedy = "if check runs as the user that runs pulmonode, make the folder for it: install -d -o USER " + c.DataDir
+		}
+		return []config.Fault{fault(where, fmt.Sprintf("nothing can be written in %s: %v", existing, cause(err)), remedy)}
 	}
 	defer os.RemoveAll(trial)
 	free, err := s.free(trial)

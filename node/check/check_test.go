@@ -155,7 +155,7 @@ func TestDisk(t *testing.T) {
 		{"a folder yet to be made", filepath.Join(t.TempDir(), "a", "b"), nil, "", false, ""},
 		{"a file", plain, nil, dataDir, false, plain + " is a file"},
 		{"a folder within a file", filepath.Join(plain, "a", "b"), nil, dataDir, false, "leads through one"},
-		{"a folder where nobody may write", "/proc/pulmonode", nil, dataDir, false, "nothing can be written in /proc: "},
+		{"a folder where nobody may write", "/proc/pulmonode", nil, dataDir, false, "make the folder for it: install -d -o USER /proc/pulmonode"},
 		{"a folder where this user may not write", locked, nil, dataDir, false, "nothing can be written in " + locked + ": permission denied"},
 		{"less room than the mark", t.TempDir(), func(s *surroundings) {
 			s.free = func(string) (config.Size, error) { return 2 * config.GiB, nil }
@@ -295,12 +295,13 @@ func TestDestinations(t *testing.T) {
 	}
 	distrusts := hospital.Settings(t, "pacs")
 	distrusts.ClientCA = stranger.File
-	old := func() string { // a server of TLS 1.1
+	older := func(c *tls.Config) string { // a server of other TLS than ours
 		pair, err := tls.LoadX509KeyPair(own.Certificate, own.Key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return serve(t, &dimse.Server{Handler: welcome{}, TLS: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}})
+		c.Certificates = []tls.Certificate{pair}
+		return serve(t, &dimse.Server{Handler: welcome{}, TLS: c})
 	}
 	for _, c := range []struct {
 		name, address string
@@ -317,7 +318,9 @@ func TestDestinations(t *testing.T) {
 		{"is full", reject(2, 3, 2), false, []string{"too many associations", "try again"}},
 		{"rejects without a reason", reject(1, 1, 1), false, []string{"result 1, source 1, reason 1", "the peer's log"}},
 		{"speaks no TLS", plain, true, []string{"PACS at " + plain, "does not speak TLS", "tls = false"}},
-		{"speaks only an old TLS", old(), true, []string{"TLS 1.2 or 1.3"}},
+		{"speaks only TLS 1.1", older(&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}), true, []string{"TLS 1.2 or 1.3"}},
+		{"speaks TLS 1.2, but none of its ciphers that the node allows",
+			older(&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}}), true, []string{"TLS 1.2 or 1.3"}},
 		{"shows a stranger's certificate", overTLS(stranger.Settings(t, "pacs")), true, []string{"a certificate that is not trusted", "client_ca"}},
 		{"does not trust our certificate", overTLS(distrusts), true, []string{"whether the peer trusts the authority that signed [tls] certificate"}},
 	} {
