@@ -129,10 +129,13 @@ func (w *writer) axis(n *result.Nodule, name study.Code, mm float64, a result.Ax
 	var line []float64
 	for _, p := range []result.Point{a.From, a.To} {
 		column, row := pixel(w.r.Grid, z, p)
-		if !(column >= 0 && row >= 0 && column <= float64(w.r.Grid.Columns) && row <= float64(w.r.Grid.Rows)) {
+		columns, rows := float64(w.r.Grid.Columns), float64(w.r.Grid.Rows)
+		if !(column >= -0.5 && row >= -0.5 && column <= columns+0.5 && row <= rows+0.5) {
 			return nil, fmt.Errorf("nodule %s: its %s ends outside the image, at column %.1f, row %.1f",
 				n.ID, strings.ToLower(name.Meaning), column, row)
 		}
+		// At the border of the image rounding must not put the end outside.
+		column, row = min(max(column, 0), columns), min(max(row, 0), rows)
 		line = append(line, column, row)
 	}
 	return m.add(inferredFrom, scoord(study.Code{}, "POLYLINE", line...).

@@ -33,6 +33,10 @@ type Options struct {
 	DeviceUID         string  // of the installation; empty names the program
 	Segmentation      *Object // segment N is nodule N; nil where there is none
 	KeyImages         []Object
+	// SmallestMM is the diameter of the smallest nodules that the models were
+	// evaluated for. A negative report means nothing for smaller ones and says
+	// so; 0 says nothing.
+	SmallestMM float64
 	// Predecessor is the report that this one replaces: that of the instance
 	// which the result names. An empty class is this report's own.
 	Predecessor *Object
@@ -132,6 +136,19 @@ func Write(ct *dataset.Dataset, r *result.Result, o Options) ([]byte, error) {
 	return study.Write(append(elements, root.elements()...))
 }
 
+// analysed says that the series was searched, with or without success.
+func (w *writer) analysed() bool {
+	return w.r.Outcome == result.OutcomeNodules || w.r.Outcome == result.OutcomeNone
+}
+
+// why is the reason that the series was not analysed for.
+func (w *writer) why() string {
+	if w.analysed() {
+		return ""
+	}
+	return strings.TrimSpace(w.r.Reason)
+}
+
 func (w *writer) checkResult() error {
 	switch {
 	case w.ct == nil || w.r == nil:
@@ -160,6 +177,9 @@ func (w *writer) checkResult() error {
 	if err := w.checkPredecessor(); err != nil {
 		return err
 	}
+	if err := dataset.ValidUID(w.device()); err != nil {
+		return fmt.Errorf("the UID of the installation: %w", err)
+	}
 	others := w.o.KeyImages
 	if w.o.Segmentation != nil {
 		others = append(slices.Clone(others), *w.o.Segmentation)
@@ -171,9 +191,8 @@ func (w *writer) checkResult() error {
 			}
 		}
 	}
-	analysed := w.r.Outcome == result.OutcomeNodules || w.r.Outcome == result.OutcomeNone
-	switch {
-	case !analysed && strings.TrimSpace(w.r.Reason) == "":
+	switch analysed := w.analysed(); {
+	case !analysed && w.why() == "":
 		return fmt.Errorf("the series was not analysed and no reason is given")
 	case (w.r.Outcome == result.OutcomeNodules) != (len(w.r.Nodules) > 0):
 		return fmt.Errorf("the outcome is %q and there are %d nodules", w.r.Outcome, len(w.r.Nodules))
@@ -240,7 +259,7 @@ func (w *writer) document(images []sourceImage) []*dicom.Element {
 		)),
 	}
 	if w.ending.completion != "COMPLETE" {
-		out = append(out, study.Text(tag.CompletionFlagDescription, w.r.Reason))
+		out = append(out, study.Text(tag.CompletionFlagDescription, w.why()))
 	}
 	var used []Object
 	for _, i := range images {
@@ -309,11 +328,14 @@ func (w *writer) root(images []sourceImage) (*item, error) {
 	return root.add(contains, w.evaluation()), nil
 }
 
+// device is the UID that TID 1004 requires.
+func (w *writer) device() string { return cmp.Or(w.o.DeviceUID, dataset.ImplementationUID) }
+
 // observer is TID 1002 for a device, TID 1004.
 func (w *writer) observer() []*item {
 	return []*item{
 		code(observerType, device),
-		uidref(deviceUID, cmp.Or(w.o.DeviceUID, dataset.ImplementationUID)),
+		uidref(deviceUID, w.device()),
 		text(deviceName, study.Manufacturer),
 		text(deviceManufacturer, study.Manufacturer),
 		text(deviceModel, cmp.Or(w.r.Algorithm.Name, study.Manufacturer)),
@@ -349,7 +371,7 @@ func (w *writer) evaluation() *item {
 		code(summaryOfDetections, w.ending.detections),
 		code(summaryOfAnalyses, w.ending.analyses),
 		text(comment, statement(w.r.Outcome, len(w.r.Nodules))),
-		textIf(reason, strings.TrimSpace(w.r.Reason)),
+		textIf(reason, w.why()),
 		textIf(comment, w.searched()),
 	)
 	for _, s := range w.r.Warnings {
@@ -368,6 +390,10 @@ func (w *writer) searched() string {
 	if g.SliceSpacing > 0 {
 		s += fmt.Sprintf(", %.2f mm apart", g.SliceSpacing)
 	}
-	return s + fmt.Sprintf(", of %d x %d pixels of %.2f x %.2f mm, by %s %s.",
+	s += fmt.Sprintf(", of %d x %d pixels of %.2f x %.2f mm, by %s %s",
 		g.Columns, g.Rows, g.PixelSpacing[1], g.PixelSpacing[0], w.r.Algorithm.Name, w.r.Algorithm.Version)
+	if w.o.SmallestMM > 0 {
+		s += fmt.Sprintf(", which was evaluated for nodules of %.0f mm and more", w.o.SmallestMM)
+	}
+	return s + "."
 }

@@ -368,6 +368,19 @@ func TestWhatWasNotMeasuredIsNotZero(t *testing.T) {
 	}
 }
 
+func TestNegativeReportSaysWhatWasSearched(t *testing.T) {
+	o := bare()
+	o.SmallestMM = 3
+	rep, err := Read(written(t, ended(result.OutcomeNone, ""), o))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "Searched were 40 slices, 1.25 mm apart, of 400 x 512 pixels of 0.65 x 0.70 mm, by pulmonode 1.2.0, which was evaluated for nodules of 3 mm and more."
+	if len(rep.Comments) != 2 || rep.Comments[1] != want {
+		t.Errorf("comments are %q", rep.Comments)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	nodule := func(change func(*result.Nodule)) func(*result.Result, *Options) {
 		return func(r *result.Result, _ *Options) { change(&r.Nodules[1]) }
@@ -393,6 +406,7 @@ func TestRefusals(t *testing.T) {
 		"no algorithm":             {func(r *result.Result, _ *Options) { r.Algorithm.Version = "" }, "no version"},
 		"own UID":                  {func(_ *result.Result, o *Options) { o.SOPInstanceUID = "" }, "SOP Instance UID"},
 		"UID of the segmentation":  {func(_ *result.Result, o *Options) { o.Segmentation.SeriesInstanceUID = "x" }, "segmentation"},
+		"UID of the installation":  {func(_ *result.Result, o *Options) { o.DeviceUID = "device 1" }, "installation"},
 		"predecessor not given":    {func(r *result.Result, _ *Options) { r.Predecessor = "1.2" }, "earlier report"},
 		"another predecessor":      {func(r *result.Result, o *Options) { r.Predecessor, o.Predecessor = "1.2", &Object{} }, "another report"},
 		"no identifier":            {nodule(func(n *result.Nodule) { n.ID = "" }), "no identifier"},
