@@ -115,16 +115,34 @@ func pictures(ct *refine.CT, nodules []result.Nodule) map[int]*result.Pixels {
 		n := ct.NX * ct.NY
 		out[z] = &result.Pixels{Rows: ct.NY, Columns: ct.NX, HU: slices.Clone(ct.HU[z*n : (z+1)*n])}
 	}
-	for _, n := range nodules {
-		z := slices.IndexFunc(ct.Grid.Instances, func(i result.Instance) bool { return i.SOPInstanceUID == n.KeySlice })
-		if z >= 0 {
-			take(z)
-		}
+	for i := range nodules {
+		take(keySlice(ct, &nodules[i]))
 	}
 	if len(out) == 0 {
 		take(ct.NZ / 2)
 	}
 	return out
+}
+
+// keySlice is the slice of the grid that a nodule's key slice is: of the frames
+// of an enhanced image, which share one UID, the one that shows most of it.
+func keySlice(ct *refine.CT, n *result.Nodule) int {
+	key, most := 0, -1
+	for z := range n.Mask.NZ {
+		if ct.Grid.Instances[n.Mask.Z0+z].SOPInstanceUID != n.KeySlice {
+			continue
+		}
+		area := 0
+		for _, in := range n.Mask.Bits[z*n.Mask.NX*n.Mask.NY : (z+1)*n.Mask.NX*n.Mask.NY] {
+			if in {
+				area++
+			}
+		}
+		if area > most {
+			key, most = n.Mask.Z0+z, area
+		}
+	}
+	return key
 }
 
 // skipError says by which rule a series is not analysed.

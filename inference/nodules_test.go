@@ -185,6 +185,17 @@ func TestBallsBecomeFindings(t *testing.T) {
 	if len(pics) != 2 || pics[25] == nil || len(pics[25].HU) != 130*100 {
 		t.Errorf("pictures of %d slices", len(pics))
 	}
+	// The frames of an enhanced image share one UID: the picture is of the frame
+	// that shows most of the nodule.
+	for k := range img.ct.Grid.Instances {
+		img.ct.Grid.Instances[k].SOPInstanceUID = "1.2.3"
+	}
+	for i := range got {
+		got[i].KeySlice = "1.2.3"
+	}
+	if frames := pictures(&img.ct, got); len(frames) != 2 || frames[25] == nil {
+		t.Errorf("pictures of %d frames", len(frames))
+	}
 	if none := pictures(&img.ct, nil); none[30] == nil {
 		t.Error("no picture of the middle slice")
 	}
