@@ -1,0 +1,73 @@
+package sr
+
+import (
+	"cmp"
+
+	"github.com/suyashkumar/dicom"
+	"github.com/suyashkumar/dicom/pkg/tag"
+
+	"github.com/pulmonode/pulmonode/sr/study"
+)
+
+// document is the SR Document Series (PS3.3 C.17.1) and the SR Document General
+// module (C.17.2).
+func (w *writer) document(images []sourceImage) []*dicom.Element {
+	out := []*dicom.Element{
+		study.Sequence(tag.ReferencedPerformedProcedureStepSequence),
+		study.Sequence(tag.PerformedProcedureCodeSequence),
+		study.Text(tag.CompletionFlag, w.ending.completion),
+		study.Text(tag.VerificationFlag, "UNVERIFIED"),
+		study.Sequence(tag.CodingSchemeIdentificationSequence, study.Item(
+			study.Text(tag.CodingSchemeDesignator, Scheme),
+			study.Text(tag.CodingSchemeName, "Private codes of pulmonode"),
+			study.Text(tag.CodingSchemeResponsibleOrganization, study.Manufacturer),
+		)),
+	}
+	if w.ending.completion != "COMPLETE" {
+		out = append(out, study.Text(tag.CompletionFlagDescription, w.why()))
+	}
+	var used []Object
+	for _, i := range images {
+		used = append(used, Object{i.class, i.instance, w.r.Series.SeriesInstanceUID})
+	}
+	if w.o.Segmentation != nil && len(w.r.Nodules) > 0 {
+		used = append(used, *w.o.Segmentation)
+	}
+	used = append(used, w.o.KeyImages...)
+	if len(used) > 0 {
+		out = append(out, study.Sequence(tag.CurrentRequestedProcedureEvidenceSequence,
+			hierarchy(w.r.Series.StudyInstanceUID, used)))
+	}
+	if p := w.o.Predecessor; p != nil {
+		earlier := *p
+		earlier.SOPClassUID = cmp.Or(p.SOPClassUID, w.kind.class)
+		out = append(out, study.Sequence(tag.PredecessorDocumentsSequence,
+			hierarchy(w.r.Series.StudyInstanceUID, []Object{earlier})))
+	}
+	return out
+}
+
+// hierarchy is the Hierarchical SOP Instance Reference macro (PS3.3 table
+// C.17-3): the instances by their series, in the order given.
+func hierarchy(studyUID string, objects []Object) []*dicom.Element {
+	var order []string
+	bySeries := map[string][][]*dicom.Element{}
+	for _, o := range objects {
+		if _, seen := bySeries[o.SeriesInstanceUID]; !seen {
+			order = append(order, o.SeriesInstanceUID)
+		}
+		bySeries[o.SeriesInstanceUID] = append(bySeries[o.SeriesInstanceUID],
+			study.Reference(o.SOPClassUID, o.SOPInstanceUID))
+	}
+	var series [][]*dicom.Element
+	for _, uid := range order {
+		series = append(series, study.Item(
+			study.Text(tag.SeriesInstanceUID, uid),
+			study.Sequence(tag.ReferencedSOPSequence, bySeries[uid]...),
+		))
+	}
+	return study.Item(
+		study.Text(tag.StudyInstanceUID, studyUID),
+		study.Sequence(tag.ReferencedSeriesSequence, series...),
+	)
+}
