@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -19,6 +20,7 @@ import (
 	"github.com/pulmonode/pulmonode/node/admin"
 	"github.com/pulmonode/pulmonode/node/deliver"
 	"github.com/pulmonode/pulmonode/node/job"
+	"github.com/pulmonode/pulmonode/node/secure"
 	"github.com/pulmonode/pulmonode/node/series"
 	"github.com/pulmonode/pulmonode/node/store"
 )
@@ -124,7 +126,11 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 			one.Send = config.Outputs
 		}
 		destinations = append(destinations, one)
-		peers[d.Name] = deliver.Destination{Destination: one, AETitle: d.AETitle, Address: d.Address, TLS: clientTLS(c, d)}
+		peer := deliver.Destination{Destination: one, AETitle: d.AETitle, Address: d.Address}
+		if d.TLS {
+			peer.TLS = func() (*tls.Config, error) { return secure.Client(c) }
+		}
+		peers[d.Name] = peer
 	}
 	sender := &deliver.Sender{Store: n.store, CallingAE: c.Node.AETitle, Timeouts: p.timeouts, Log: log}
 	n.analyst = &analyst{
@@ -243,7 +249,7 @@ func (n *Node) listen(ctx, background context.Context, sources []source) error {
 	}
 	n.listeners = append(n.listeners, l)
 	if n.config.TLS.Listen != "" {
-		secure, err := serverTLS(n.config)
+		profile, err := secure.Server(n.config)
 		if err != nil {
 			return err
 		}
@@ -252,7 +258,7 @@ func (n *Node) listen(ctx, background context.Context, sources []source) error {
 			return fmt.Errorf("[tls] listen: %w: choose another port, or stop what listens there", err)
 		}
 		n.secure = n.newServer(receiver)
-		n.secure.TLS = secure
+		n.secure.TLS = profile
 		n.listeners = append(n.listeners, l)
 	}
 	return nil
