@@ -2,6 +2,7 @@ package dimse
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"strings"
@@ -391,5 +392,23 @@ func TestDrainAndCutBeforeTheWait(t *testing.T) {
 			took(t, start, 0)
 			here.Close()
 		}
+	})
+}
+
+// A peer that is silent in a TLS handshake delays no shutdown.
+func TestShutdownInATLSHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &pipes{make(chan net.Conn), make(chan struct{})}
+		s := &Server{Handler: newHandler(), TLS: &tls.Config{}}
+		go s.Serve(l)
+		here, there := net.Pipe()
+		l.conns <- there
+		synctest.Wait()
+		start := time.Now()
+		if err := s.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		took(t, start, 0)
+		here.Close()
 	})
 }
