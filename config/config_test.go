@@ -164,3 +164,18 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The whole of the shipped node.toml, read and checked:
+//
+//	go test -run '^$' -bench BenchmarkParse ./config
+func BenchmarkParse(b *testing.B) {
+	text, err := os.ReadFile(filepath.Join("..", "node.toml"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, faults := Parse(string(text)); Fatal(faults) {
+			b.Fatal(faults)
+		}
+	}
+}

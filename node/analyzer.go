@@ -103,9 +103,13 @@ func (m *models) close() {
 
 // openPipeline opens the pipeline of the configuration.
 func openPipeline(c *config.Config, log *zap.Logger) (Analyzer, error) {
-	return inference.Open(inference.Options{
+	p, err := inference.Open(inference.Options{
 		RuntimeLibrary: c.Inference.RuntimeLibrary, Provider: c.Inference.Provider,
 		Localize: c.Inference.Localize, Refine: c.Inference.Refine, Threads: c.Inference.Threads,
 		Log: func(msg string) { log.Warn("inference", zap.String("note", msg)) },
 	})
+	if err != nil {
+		return nil, err // a nil *Pipeline would be an Analyzer that is not nil
+	}
+	return p, nil
 }

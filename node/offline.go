@@ -93,7 +93,7 @@ func Offline(ctx context.Context, c *config.Config, dir, out string, o OfflineOp
 func sentence(r *result.Result) string {
 	switch r.Outcome {
 	case result.OutcomeNodules:
-		return fmt.Sprintf("%d nodules found", len(r.Nodules))
+		return fmt.Sprintf("analysed, nodules found: %d", len(r.Nodules))
 	case result.OutcomeNone:
 		return "analysed completely, no nodule found"
 	default:

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pulmonode/pulmonode/config"
+	"github.com/pulmonode/pulmonode/inference/result"
 	"github.com/pulmonode/pulmonode/node/admin"
 )
 
@@ -115,7 +116,11 @@ func printDetail(out io.Writer, d *admin.Detail) error {
 		fmt.Fprintf(w, "generation %d\tclosed %s, %q, with %d slices\n", c.Generation, c.Time.Local().Format(time.DateTime), c.Reason, c.Instances)
 	}
 	for _, g := range d.Generations {
-		fmt.Fprintf(w, "\tresult %d: %s, %d nodules %s\n", g.Generation, g.Outcome, g.Nodules, g.Reason)
+		if g.Outcome == result.OutcomeSkipped || g.Outcome == result.OutcomeFailed {
+			fmt.Fprintf(w, "\tresult %d: %s: %s\n", g.Generation, g.Outcome, g.Reason)
+			continue
+		}
+		fmt.Fprintf(w, "\tresult %d: analysed, nodules found: %d\n", g.Generation, g.Nodules)
 	}
 	if a := d.Analysis; a != nil {
 		fmt.Fprintf(w, "analysis\t%s, attempt %d of %d %s\n", a.State, a.Attempt, a.MaxAttempts, a.Stage)

@@ -41,7 +41,7 @@ func TestRealScansThroughDCMTKAndOrthanc(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, dir := range []string{first, second} {
 		wg.Go(func() {
-			out, err := exec.Command(storescu, "-aec", "PULMONODE", "+sd", "+r", "127.0.0.1", strconv.Itoa(s.dicom), dir).CombinedOutput()
+			out, err := exec.Command(storescu, "-aec", "PULMONODE", "+sd", "+r", "+sp", "*.dcm", "127.0.0.1", strconv.Itoa(s.dicom), dir).CombinedOutput()
 			if err != nil {
 				t.Errorf("storescu: %v\n%s", err, out)
 			}

@@ -202,7 +202,7 @@ func (s *Selector) reason(median float64, odd int, even bool) string {
 	case len(s.positions) > 1 && median > set.MaxSpacingMM+0.005:
 		return fmt.Sprintf("slices are %s mm apart; at most %s mm are analysed: ask for the thin reconstruction", mm(median), mm(set.MaxSpacingMM))
 	case odd >= 0 && (median < duplicateWithin || s.positions[odd+1]-s.positions[odd] < duplicateWithin):
-		return fmt.Sprintf("%d slices lie at a position that another one has (first at %s mm): ask for each reconstruction or phase as a series of its own", duplicates(s.positions), mm(s.positions[odd]))
+		return fmt.Sprintf("positions are taken twice, %d in all, first at %s mm: ask for each reconstruction or phase as a series of its own", duplicates(s.positions), mm(s.positions[odd]))
 	case odd >= 0 && s.positions[odd+1]-s.positions[odd] > 1.5*median:
 		at, gap := s.positions[odd], s.positions[odd+1]-s.positions[odd]
 		return fmt.Sprintf("slices are missing: %s mm lie between the slices at %s mm and %s mm, %s mm elsewhere: send the series again, completely", mm(gap), mm(at), mm(s.positions[odd+1]), mm(median))

@@ -64,9 +64,9 @@ func TestSelect(t *testing.T) {
 		{"two orientations", and(axial, 100, with(func(c *chest) { c.orientation = `1\0\0\0\0\-1` }).header(500)), Selection{},
 			"the slices have two orientations or more (1 of 101 differ from the first): ask for the axial stack as a series of its own"},
 		{"every position twice", append(axial.headers(60), axial.headers(60)...), Selection{},
-			"60 slices lie at a position that another one has (first at -300.0 mm): ask for each reconstruction or phase as a series of its own"},
+			"positions are taken twice, 60 in all, first at -300.0 mm: ask for each reconstruction or phase as a series of its own"},
 		{"one position twice", and(axial, 100, axial.header(50)), Selection{},
-			"1 slices lie at a position that another one has (first at -237.5 mm): ask for each reconstruction or phase as a series of its own"},
+			"positions are taken twice, 1 in all, first at -237.5 mm: ask for each reconstruction or phase as a series of its own"},
 		{"coronal", only(with(func(c *chest) {
 			c.orientation = `1\0\0\0\0\-1`
 			c.position = func(i int) string { return fmt.Sprintf(`0\%d\0`, i) }
