@@ -423,7 +423,7 @@ func TestSeriesInResultsOut(t *testing.T) {
 	s.send(0, 4)
 	// A late slice opens generation 2 of the whole series.
 	s.send(5, 5)
-	d = s.until("delivered twice", func(d *admin.Detail) bool { return d.State == admin.Delivered && d.Generation == 2 })
+	s.until("delivered twice", func(d *admin.Detail) bool { return d.State == admin.Delivered && d.Generation == 2 })
 	complete(t, p, 2)
 	s.analyzer.mu.Lock()
 	defer s.analyzer.mu.Unlock()

@@ -294,7 +294,7 @@ func (f *File) fragments(r io.ReaderAt) (table []byte, parts []fragment, err err
 		case at+length > f.size:
 			return nil, nil, fmt.Errorf("%w inside a fragment of Pixel Data", ErrTruncated)
 		case n > maxFragments:
-			return nil, nil, fmt.Errorf("Pixel Data has more than %d fragments: not taken", maxFragments)
+			return nil, nil, fmt.Errorf("the Pixel Data has more than %d fragments: not taken", maxFragments)
 		case n == 0:
 			if length > 4*maxFragments {
 				return nil, nil, fmt.Errorf("the offset table has %d bytes: not taken", length)

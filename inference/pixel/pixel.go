@@ -87,14 +87,14 @@ func Describe(f *dataset.File) (Format, error) {
 		*v.to = n
 	}
 	if p.Allocated != 8 && p.Allocated != 16 {
-		return p, fmt.Errorf("Bits Allocated is %d; 8 and 16 can be read", p.Allocated)
+		return p, fmt.Errorf("the Bits Allocated is %d; 8 and 16 can be read", p.Allocated)
 	}
 	if p.HighBit >= p.Allocated || p.Stored > p.HighBit+1 {
 		return p, fmt.Errorf("%d bits stored below bit %d do not fit into %d allocated", p.Stored, p.HighBit, p.Allocated)
 	}
 	signed, ok := h.Int(dataset.PixelRepresentation)
 	if !ok || signed < 0 || signed > 1 {
-		return p, fmt.Errorf("Pixel Representation is missing or neither 0 nor 1")
+		return p, fmt.Errorf("the Pixel Representation is missing or neither 0 nor 1")
 	}
 	p.Signed = signed == 1
 	if n, ok := h.Int(dataset.SamplesPerPixel); ok && n != 1 {
@@ -104,7 +104,7 @@ func Describe(f *dataset.File) (Format, error) {
 	if h.Get(dataset.NumberOfFrames) != nil {
 		n, ok := h.Int(dataset.NumberOfFrames)
 		if !ok || n < 1 || n > maxFrames {
-			return p, fmt.Errorf("Number of Frames is not between 1 and %d", maxFrames)
+			return p, fmt.Errorf("the Number of Frames is not between 1 and %d", maxFrames)
 		}
 		p.Frames = n
 	}
@@ -119,7 +119,7 @@ func (p Format) checkLength(f *dataset.File) error {
 	need := int64(p.Rows) * int64(p.Columns) * int64(p.Frames)
 	if !dataset.Encapsulated(f.TransferSyntax) {
 		if f.Pixel.Encapsulated {
-			return fmt.Errorf("Pixel Data is encapsulated, which transfer syntax %s is not", f.TransferSyntax)
+			return fmt.Errorf("the Pixel Data is encapsulated, which transfer syntax %s is not", f.TransferSyntax)
 		}
 		if need *= int64(p.Allocated / 8); need > f.Pixel.Length {
 			return fmt.Errorf("%d frames of %d x %d need %d bytes, Pixel Data has %d: %w",
@@ -128,7 +128,7 @@ func (p Format) checkLength(f *dataset.File) error {
 		return nil
 	}
 	if !f.Pixel.Encapsulated {
-		return fmt.Errorf("Pixel Data is not encapsulated, as transfer syntax %s demands", f.TransferSyntax)
+		return fmt.Errorf("the Pixel Data is not encapsulated, as transfer syntax %s demands", f.TransferSyntax)
 	}
 	for _, c := range codecs {
 		if c.transferSyntax != f.TransferSyntax {
@@ -222,12 +222,12 @@ func tableFor(h *dataset.Dataset, frame int, p Format) (*table, error) {
 		*v.to = f[0]
 	}
 	if k.slope == 0 {
-		return nil, fmt.Errorf("Rescale Slope is 0")
+		return nil, fmt.Errorf("the Rescale Slope is 0")
 	}
 	switch unit := rescale.Text(dataset.RescaleType); unit {
 	case "", "HU", "HU_MOD":
 	default:
-		return nil, fmt.Errorf("Rescale Type is %.16q, not HU", unit)
+		return nil, fmt.Errorf("the Rescale Type is %.16q, not HU", unit)
 	}
 	if low, ok := paddingValue(h, dataset.PixelPaddingValue, p.Signed); ok {
 		high, ok := paddingValue(h, dataset.PixelPaddingRangeLimit, p.Signed)

@@ -15,10 +15,9 @@ import (
 // brightness plays stage 2 in plain Go: the mask's probability rises around
 // -250 HU, the logits are the share of bright samples in the slab.
 type brightness struct {
-	slabs   int
-	spacing map[int]int
-	fail    func(slab int) error
-	mask    func(x float32) float32
+	slabs int
+	fail  func(slab int) error
+	mask  func(x float32) float32
 }
 
 func (b *brightness) Run(ctx context.Context, n int, dims []int64, in []float32, out ...[]float32) error {

@@ -65,10 +65,10 @@ type Key struct {
 // Valid says what is wrong with the key's UIDs, nil if nothing is.
 func (k Key) Valid() error {
 	if err := dataset.ValidUID(k.Study); err != nil {
-		return fmt.Errorf("Study Instance UID: %w", err)
+		return fmt.Errorf("the Study Instance UID: %w", err)
 	}
 	if err := dataset.ValidUID(k.Series); err != nil {
-		return fmt.Errorf("Series Instance UID: %w", err)
+		return fmt.Errorf("the Series Instance UID: %w", err)
 	}
 	return nil
 }
