@@ -31,28 +31,32 @@ $(LIBRARY): inference/onnx/runtime.txt
 		.cache/onnxruntime/*.whl $@.part $(notdir $@)
 	@mv $@.part $@
 
-# The peers that pulmonode is tried against. Tests that need one that can't be
-# installed say so and skip.
-peers: ## DCMTK, Orthanc and dicom3tools from Debian's packages, where apt and the right to use it are at hand
-	@missing=""; \
-	command -v storescp >/dev/null || missing="$$missing dcmtk"; \
-	command -v Orthanc >/dev/null || missing="$$missing orthanc"; \
-	command -v dciodvfy >/dev/null || missing="$$missing dicom3tools"; \
-	if [ -n "$$missing" ]; then \
-		if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-			echo "installing$$missing"; \
-			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
-		else \
-			echo "not installed:$$missing (to have them: sudo apt-get install$$missing)"; \
-		fi; \
+# Debian packages are installed where apt and the right to use it are at hand;
+# elsewhere a line says what is missing, and what needs it does without.
+define apt
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		echo "installing $(1)"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(1) >/dev/null || echo "could not install $(1)"; \
+	else \
+		echo "not installed: $(1) (to have it: sudo apt-get install $(1))"; \
 	fi
+endef
+
+# The peers that pulmonode is tried against, as program:package.
+PEERS := storescp:dcmtk Orthanc:orthanc dciodvfy:dicom3tools
+peers: ## DCMTK, Orthanc and dicom3tools, which tests and benchmarks meet
+	@missing=""; \
+	for p in $(PEERS); do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
+	if [ -n "$$missing" ]; then $(call apt,$$missing); fi
 
 .venv-test/done: testdata/oracle/requirements.txt
 	@echo "installing the Python packages that tests compare with"
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call apt,python3-venv); }
 	@$(PYTHON) -m venv .venv-test
 	@.venv-test/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+demo: PEERS := storescp:dcmtk
 demo: build runtime peers ## a phantom chest CT (or CT=DIR) through the node into a test PACS
 	$(GO) run ./cmd/demo $(if $(CT),--ct "$(CT)")
 
