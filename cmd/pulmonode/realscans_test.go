@@ -84,7 +84,7 @@ func TestRealScansThroughDCMTKAndOrthanc(t *testing.T) {
 	reportOnScan(t, s, second, all)
 
 	modalities := orthanc.modalities(t, studyOf(t, first))
-	for _, m := range []string{"CT", "SEG", "SR"} {
+	for _, m := range []string{"CT", "SEG", "SR", "OT"} {
 		if modalities[m] == 0 {
 			t.Errorf("Orthanc shows no %s in the study of the CT: %v", m, modalities)
 		}
