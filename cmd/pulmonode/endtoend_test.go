@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -272,6 +273,19 @@ func (p *pacs) Store(_ context.Context, r *dimse.StoreRequest) dimse.Status {
 }
 
 func (p *pacs) End(dimse.End) {}
+
+// seen lists the SOP Instance UIDs in the order in which they came.
+func (p *pacs) seen() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.order)
+}
+
+func (p *pacs) object(uid string) received {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.objects[uid]
+}
 
 // check holds what arrived against one result set: one SEG, one SR and the
 // key images, each with one content however often it was sent.

@@ -18,13 +18,15 @@ import (
 const analysed = 3 * time.Minute
 
 // killAt makes the PACS kill the node while it handles the n-th object, once.
-func killAt(p *pacs, s **server, n int, o func(received) bool) <-chan struct{} {
+func killAt(p *pacs, s *server, n int, o func(received) bool) <-chan struct{} {
 	killed := make(chan struct{})
 	var once sync.Once
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.hook = func(i int, r received) dimse.Status {
 		if i >= n && (o == nil || o(r)) {
 			once.Do(func() {
-				(*s).process.Process.Kill()
+				s.process.Process.Kill()
 				close(killed)
 			})
 		}
@@ -93,7 +95,7 @@ func TestKillBetweenSEGAndSR(t *testing.T) {
 	needRuntime(t)
 	p := newPACS(t)
 	s := newServer(t, "", destination{"pacs", "PACS", p.port})
-	killed := killAt(p, &s, 2, func(r received) bool { return r.class == dataset.Comprehensive3DSR })
+	killed := killAt(p, s, 2, func(r received) bool { return r.class == dataset.Comprehensive3DSR })
 	s.send(phantom(t))
 	waitKilled(t, killed)
 	s.kill()
@@ -107,14 +109,14 @@ func TestKillBetweenDeliveryAndReceipt(t *testing.T) {
 	needRuntime(t)
 	p := newPACS(t)
 	s := newServer(t, "", destination{"pacs", "PACS", p.port})
-	killed := killAt(p, &s, 1, nil)
+	killed := killAt(p, s, 1, nil)
 	s.send(phantom(t))
 	waitKilled(t, killed)
 	s.kill()
 	s.start()
 	s.ends(1, analysed)
 	p.check(t, 1)
-	if again := p.objects[p.order[0]].times; again < 2 {
+	if again := p.object(p.seen()[0]).times; again < 2 {
 		t.Errorf("the object without a receipt was sent %d times; it must be sent again", again)
 	}
 }
@@ -127,7 +129,7 @@ func TestQueueDeletedAndCorrupted(t *testing.T) {
 	s.send(phantom(t))
 	s.ends(1, analysed)
 	s.stop()
-	sent := len(p.order)
+	sent := len(p.seen())
 	for _, damage := range []func(string) error{
 		os.Remove,
 		func(path string) error { return os.WriteFile(path, []byte("this is no database"), 0o600) },
@@ -147,8 +149,8 @@ func TestQueueDeletedAndCorrupted(t *testing.T) {
 		}
 		s.stop()
 	}
-	if len(p.order) != sent {
-		t.Errorf("%d objects were sent again although all had receipts", len(p.order)-sent)
+	if again := len(p.seen()) - sent; again != 0 {
+		t.Errorf("%d objects were sent again although all had receipts", again)
 	}
 	p.check(t, 1)
 }

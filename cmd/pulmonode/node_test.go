@@ -83,7 +83,7 @@ func TestResendAndLateSlice(t *testing.T) {
 	p.check(t, 1)
 	first := p.latest(t, dataset.Comprehensive3DSR)
 
-	sent := len(p.order)
+	sent := len(p.seen())
 	s.send(early)
 	if out, err := exec.Command(storescu, "-aec", "PULMONODE", "127.0.0.1", strconv.Itoa(s.dicom), files[0]).CombinedOutput(); err != nil {
 		t.Fatalf("storescu: %v\n%s", err, out)
@@ -91,8 +91,8 @@ func TestResendAndLateSlice(t *testing.T) {
 	if all := s.series(); len(all) != 1 || all[0].State != admin.Delivered || all[0].Generation != 1 {
 		t.Errorf("after sending the same again: %+v", all)
 	}
-	if len(p.order) != sent {
-		t.Errorf("sending the same again delivered %d objects", len(p.order)-sent)
+	if again := len(p.seen()) - sent; again != 0 {
+		t.Errorf("sending the same again delivered %d objects", again)
 	}
 
 	if out, err := exec.Command(storescu, "-aec", "PULMONODE", "127.0.0.1", strconv.Itoa(s.dicom), files[len(files)-1]).CombinedOutput(); err != nil {
@@ -107,7 +107,7 @@ func TestResendAndLateSlice(t *testing.T) {
 	if second == first {
 		t.Fatal("no second report arrived")
 	}
-	if !bytes.Contains(p.objects[second].data, []byte(first)) {
+	if !bytes.Contains(p.object(second).data, []byte(first)) {
 		t.Error("the second report does not name its predecessor")
 	}
 }
@@ -168,7 +168,9 @@ func TestMissingModel(t *testing.T) {
 func TestRetryAndCancel(t *testing.T) {
 	needRuntime(t)
 	p := newPACS(t)
+	p.mu.Lock()
 	p.hook = func(int, received) dimse.Status { return dimse.OutOfResources }
+	p.mu.Unlock()
 	s := newServer(t, "", destination{"pacs", "PACS", p.port})
 	s.send(phantom(t))
 	eventually(t, analysed, "the delivery is tried", func() bool { return len(p.seen()) > 0 })
@@ -192,12 +194,6 @@ func TestRetryAndCancel(t *testing.T) {
 	jobs("retry", uid, "--destination", "pacs")
 	s.ends(1, time.Minute)
 	p.check(t, 1)
-}
-
-func (p *pacs) seen() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.order)
 }
 
 // The stranger's mistakes: each ends with a sentence and the right exit code.
