@@ -20,9 +20,9 @@ func (b *bench) receiveStock() row {
 		return row{Skipped: "DCMTK is not installed (make peers)"}
 	}
 	send := func(port int) *exec.Cmd {
-		return b.command(storescu, "-aec", "PULMONODE", "+sd", "+r", "127.0.0.1", strconv.Itoa(port), b.series)
+		return b.command(storescu, "-aec", "PULMONODE", "+sd", "+r", "+sp", "*.dcm", "127.0.0.1", strconv.Itoa(port), b.series)
 	}
-	return b.inTurn(row{Peer: "DCMTK storescp, as installed", Unit: "images/s", Command: "storescu +sd +r, as installed, to each"}, true,
+	return b.inTurn(row{Peer: "DCMTK storescp, as installed", Unit: "images/s", Command: "storescu +sd +r +sp *.dcm, as installed, to each"}, true,
 		func() (float64, error) { return b.received(b.ourNode, send) },
 		func() (float64, error) { return b.received(b.storescp(), send) })
 }
@@ -36,7 +36,7 @@ func (b *bench) receiveOwn() row {
 		return b.command(b.binary, "send", b.series, "--to", fmt.Sprintf("PULMONODE@127.0.0.1:%d", port))
 	}
 	tuned := func(port int) *exec.Cmd {
-		c := b.command(storescu, "-aec", "PULMONODE", "-pdu", "131072", "+sd", "+r", "127.0.0.1", strconv.Itoa(port), b.series)
+		c := b.command(storescu, "-aec", "PULMONODE", "-pdu", "131072", "+sd", "+r", "+sp", "*.dcm", "127.0.0.1", strconv.Itoa(port), b.series)
 		c.Env = append(os.Environ(), "TCP_NODELAY=1")
 		return c
 	}
