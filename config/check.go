@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -180,8 +181,13 @@ func (f *checker) aeTitle(where, s string) {
 }
 
 func (f *checker) address(where, s string) {
-	if _, port, err := net.SplitHostPort(s); err != nil || port == "" {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil || port == "" {
 		f.fault(where, fmt.Sprintf("%q is no address", s), `write "host:port" or ":port"`)
+		return
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		f.fault(where, fmt.Sprintf("%q is no port", port), "write a number from 1 to 65535")
 	}
 }
 

@@ -74,10 +74,10 @@ send = ["jpeg"]
 listen = "0.0.0.0:8042"
 `)
 	want := []string{
-		"node.ae_titel: no setting has this name: did you mean node.ae_title?",
-		"[node] listen",
+		"node.ae_titel: no setting has this name\n    did you mean node.ae_title?",
+		"[node] listen: is a whole number; text in quotes is expected",
 		"[storage] keep", "[storage] stop_receiving_below",
-		"inferense: no setting has this name: did you mean inference?",
+		"inferense: no setting has this name\n    did you mean inference?",
 		"[select] max_spacing_mm: 99 is out of range",
 		`[[source]] number 1 from: "10.1.0.0/99" is neither`,
 		"[[destination]] number 1 name", "[[destination]] number 1 ae_title",

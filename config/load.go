@@ -14,10 +14,10 @@ import (
 
 // Fault is one thing wrong with a configuration.
 type Fault struct {
-	Where   string // "[storage] keep", or "node.toml line 12"
-	Problem string // what is wrong, a clause
-	Remedy  string // what to do, a clause
-	Warning bool   // the node would run all the same
+	Where   string `json:"where"`   // "[storage] keep", or "node.toml line 12"
+	Problem string `json:"problem"` // what is wrong, a clause
+	Remedy  string `json:"remedy"`  // what to do, a clause
+	Warning bool   `json:"warning"` // the node would run all the same
 }
 
 func (f Fault) String() string {
@@ -25,7 +25,7 @@ func (f Fault) String() string {
 	if f.Warning {
 		kind = "warning"
 	}
-	return fmt.Sprintf("%s: %s: %s: %s", kind, f.Where, f.Problem, f.Remedy)
+	return fmt.Sprintf("%s: %s: %s\n    %s", kind, f.Where, f.Problem, f.Remedy)
 }
 
 // Fatal reports whether any of the faults keeps the node from running.
@@ -147,9 +147,26 @@ func decodeProblem(err error) string {
 		return pe.Message
 	}
 	if _, what, ok := strings.Cut(err.Error(), "incompatible types: "); ok {
+		var has, wants string
+		if n, _ := fmt.Sscanf(what, "TOML value has type %s destination has type %s", &has, &wants); n == 2 {
+			return fmt.Sprintf("is %s; %s is expected", inWords(strings.TrimSuffix(has, ";")), inWords(wants))
+		}
 		return what
 	}
 	return strings.TrimPrefix(err.Error(), "toml: ")
+}
+
+// inWords names a Go type as the writer of a node.toml knows it.
+func inWords(t string) string {
+	for prefix, words := range map[string]string{
+		"int": "a whole number", "float": "a number with a fraction", "string": "text in quotes", "bool": "true or false",
+		"[]": "a list in brackets", "map": "a table", "slice": "a list in brackets",
+	} {
+		if strings.HasPrefix(t, prefix) {
+			return words
+		}
+	}
+	return t
 }
 
 func (d *decoder) fault(where, problem, remedy string) {

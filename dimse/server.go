@@ -73,6 +73,13 @@ type End struct {
 // How an association ended.
 type How int
 
+func (h How) String() string {
+	if h < Released || h > Broken {
+		return "ended"
+	}
+	return [...]string{"released", "aborted", "broken"}[h]
+}
+
 // The ways to end.
 const (
 	Released How = iota // by A-RELEASE
@@ -106,6 +113,10 @@ type Server struct {
 	MaxPDU           uint32   // 0: DefaultMaxPDU
 	Timeouts         Timeouts
 	TLS              *tls.Config // nil: plain
+
+	// Refused, when not nil, hears of each request that the server rejects by
+	// itself, before the Handler is asked: for the log.
+	Refused func(a *Association, r *Reject)
 
 	mu        sync.Mutex
 	listeners map[net.Listener]bool
@@ -356,13 +367,17 @@ func (c *serverConn) associate(rq *pdu.AAssociate, state *tls.ConnectionState) {
 	a := &Association{ID: c.server.last.Add(1), CallingAE: rq.CallingAE, CalledAE: rq.CalledAE, RemoteAddr: t.RemoteAddr(), TLS: state, UserIdentity: rq.UserIdentity}
 	a.Contexts = c.server.negotiate(rq)
 	reject := c.server.refuses(rq)
+	own := reject != nil
 	if reject == nil {
 		if c.server.enter() {
 			defer c.server.leave()
 			reject = c.ask(a)
 		} else {
-			reject = rejectLocalLimit
+			reject, own = rejectLocalLimit, true
 		}
+	}
+	if own && c.server.Refused != nil {
+		c.server.Refused(a, reject)
 	}
 	if reject != nil {
 		t.machine.Do(ul.Evt8)

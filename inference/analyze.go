@@ -67,6 +67,7 @@ func (p *Pipeline) Analyze(ctx context.Context, s Series, progress func(stage st
 	if err != nil {
 		return nil, fmt.Errorf("analyse series: %w", err)
 	}
+	r.Warnings = append(r.Warnings, incomplete(s.Closed, img.cut)...)
 	nodules, err := p.find(ctx, img, r, &watch)
 	if err != nil {
 		return nil, fmt.Errorf("analyse series: %w", err)
@@ -79,6 +80,21 @@ func (p *Pipeline) Analyze(ctx context.Context, s Series, progress func(stage st
 	}
 	r.Grid, r.Slices = img.ct.Grid, pictures(&img.ct, r.Nodules)
 	return r, nil
+}
+
+// incomplete says why what was searched may not be all there is: nobody is to
+// read "none" of a part as "none" of the chest.
+func incomplete(c result.Closed, cut bool) (warnings []string) {
+	switch c.Reason {
+	case result.ClosedIdle:
+		warnings = append(warnings, "slices may be missing: the transfer did not end in order, and the series was closed because nothing more came")
+	case result.ClosedMaxAge:
+		warnings = append(warnings, "slices may be missing: the series was closed while it was still coming in")
+	}
+	if cut {
+		warnings = append(warnings, "the lungs are not wholly in view: they go on beyond the outermost slice, and what lies there was not searched")
+	}
+	return warnings
 }
 
 // find runs the two networks.

@@ -20,6 +20,8 @@ type image struct {
 	voxel func([3]float64) [3]float64
 	// side says in which lung a voxel of the CT lies, "" when in none.
 	side func(x, y, z int) string
+	// cut says that the lungs go on beyond the first or last slice.
+	cut bool
 }
 
 // search runs stage 1 and returns the places for stage 2 to look at.

@@ -201,6 +201,18 @@ func TestBallsBecomeFindings(t *testing.T) {
 	}
 }
 
+// What may be a part of a series is never a clean result.
+func TestPartsAreSaidToBeParts(t *testing.T) {
+	for reason, want := range map[string]int{result.ClosedGeometry: 0, "offline": 0, result.ClosedIdle: 1, result.ClosedMaxAge: 1} {
+		if got := incomplete(result.Closed{Reason: reason}, false); len(got) != want {
+			t.Errorf("closed by %q: %q", reason, got)
+		}
+		if got := incomplete(result.Closed{Reason: reason}, true); len(got) != want+1 {
+			t.Errorf("closed by %q with lungs cut off: %q", reason, got)
+		}
+	}
+}
+
 func TestModelsThatAreWrongAreNamed(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/other.onnx", onnxtest.Refiner(nil))

@@ -55,6 +55,7 @@ func (p *Pipeline) prepare(ctx context.Context, paths []string, s *result.Series
 		ct:     refine.CT{Grid: ct.Grid, HU: ct.HU, NX: ct.NX, NY: ct.NY, NZ: ct.NZ, Planes: ct.Slabs},
 		coarse: localize.Image{Q: levels.Q, Lung: lungs.Label, NX: levels.NX, NY: levels.NY, NZ: levels.NZ},
 		voxel:  levels.ToVoxel,
+		cut:    lungs.CutFirst || lungs.CutLast,
 		side: func(x, y, z int) string {
 			at := levels.FromVoxel([3]float64{float64(x), float64(y), float64(z)})
 			return lungs.Side(int(math.Round(at[0])), int(math.Round(at[1])), int(math.Round(at[2])))

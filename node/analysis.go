@@ -436,7 +436,7 @@ func (a *analyst) write(k store.Key, c store.Closing, r *result.Result, header *
 	}
 	files = append(files, text, plan)
 	err = a.store.WriteGeneration(k, c.Generation, files, store.Manifest{
-		Closed: c.Closed, Outcome: r.Outcome, Reason: r.Reason, Nodules: len(r.Nodules),
+		Closed: c.Closed, Outcome: r.Outcome, Reason: r.Reason, Nodules: len(r.Nodules), Warnings: r.Warnings,
 	})
 	if errors.Is(err, store.ErrExist) {
 		return nil

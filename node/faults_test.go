@@ -1,14 +1,19 @@
 package node
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/sys/unix"
 
 	"github.com/pulmonode/pulmonode/config"
@@ -79,6 +84,71 @@ func TestBadDestinationsDelayNeitherReceptionNorOthers(t *testing.T) {
 	})
 	complete(t, full, 1)
 	complete(t, refusing, 1)
+}
+
+// An instance that was refused and never came again keeps its series from
+// counting as complete at once, however politely the sender said goodbye.
+func TestRefusedInstanceIsNotForgotten(t *testing.T) {
+	for name, again := range map[string]bool{"sent again": true, "given up": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, nil)
+			s.start()
+			conn, err := s.dial("CT1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 5 {
+				sop, data := slice(t, i, nil)
+				if i == 4 {
+					if got := s.storeOne(conn, sop, data[:len(data)/2]); got.Stored() {
+						t.Fatalf("half an instance: %v", got)
+					}
+					if !again {
+						break
+					}
+				}
+				if got := s.storeOne(conn, sop, data); got != dimse.Success {
+					t.Fatalf("slice %d: %v", i, got)
+				}
+			}
+			if err := conn.Release(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			want := map[bool]string{true: result.ClosedGeometry, false: result.ClosedIdle}[again]
+			if d := s.untilState(admin.Delivered); len(d.Closings) != 1 || d.Closings[0].Reason != want {
+				t.Errorf("closed as %+v, want %q", d.Closings, want)
+			}
+		})
+	}
+}
+
+// A peer that calls another AE title, or brings what is not taken, is told so by
+// the protocol; the administrator reads it in the log.
+func TestMisdirectedPeersAreLogged(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	s := newSite(t, func(s *site) { s.logger = zap.New(core) })
+	s.start()
+	client := dimse.Client{CallingAE: "CT1", CalledAE: "WRONG", Address: s.node.Addr().String()}
+	_, err := client.Dial(t.Context(), []dimse.Context{{SOPClassUID: dataset.CTImage, TransferSyntaxUIDs: []string{dataset.ExplicitLE}}})
+	var reject *dimse.RejectError
+	if !errors.As(err, &reject) || reject.Reason != 7 {
+		t.Errorf("the wrong AE title: %v", err)
+	}
+	conn, err := s.dial("CT1", dataset.SecondaryCapture)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+	refused := logs.FilterMessage("association_refused").All()
+	if len(refused) != 1 || refused[0].ContextMap()["called_ae"] != "WRONG" {
+		t.Errorf("logged of the wrong AE title: %v", refused)
+	}
+	classes := logs.FilterMessage("sop_classes_refused").All()
+	if len(classes) != 1 || !strings.Contains(fmt.Sprint(classes[0].ContextMap()), dataset.SecondaryCapture) {
+		t.Errorf("logged of the refused class: %v", classes)
+	}
 }
 
 // smallDisk mounts a file system of this size in memory.

@@ -113,6 +113,7 @@ type folderSeries struct {
 func seriesIn(dir string) ([]*folderSeries, error) {
 	type instance struct{ uid, path string }
 	all := map[store.Key][]instance{}
+	var damaged []error
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
@@ -120,6 +121,9 @@ func seriesIn(dir string) ([]*folderSeries, error) {
 		f, err := dataset.Open(path, dataset.Limits{})
 		if disk := new(fs.PathError); errors.As(err, &disk) {
 			return err
+		}
+		if err != nil && !errors.Is(err, dataset.ErrNotPart10) {
+			damaged = append(damaged, err)
 		}
 		if err != nil || !f.HasPixels() {
 			return nil
@@ -132,6 +136,10 @@ func seriesIn(dir string) ([]*folderSeries, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("looking for series: %w", err)
+	}
+	if len(damaged) > 0 {
+		// A node would have refused them, and its sender would know.
+		return nil, fmt.Errorf("repair these or take them out of the folder: %w", errors.Join(damaged...))
 	}
 	var found []*folderSeries
 	for k, instances := range all {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,7 +43,44 @@ func (r *Receiver) Associate(_ context.Context, a *dimse.Association) (dimse.Ses
 	}
 	r.metrics.AssociationsOpen.Inc()
 	r.log.Info("association_opened", zap.Uint64("association", a.ID), zap.String("calling_ae", a.CallingAE), zap.Stringer("from", a.RemoteAddr))
+	if classes := notTaken(a); len(classes) > 0 {
+		r.log.Warn("sop_classes_refused", zap.Uint64("association", a.ID), zap.Strings("sop_classes", classes),
+			zap.String("do", "only CT is taken, unless [node] accept is \"any\""))
+	}
 	return &session{r: r, id: a.ID, callingAE: a.CallingAE, from: from.label(), began: time.Now()}, nil
+}
+
+// notTaken lists the SOP classes of an association in which nothing was
+// accepted: it can bring nothing.
+func notTaken(a *dimse.Association) (classes []string) {
+	for _, c := range a.Contexts {
+		if c.Result == 0 {
+			return nil
+		}
+		if dataset.ValidUID(c.SOPClassUID) == nil && !slices.Contains(classes, c.SOPClassUID) {
+			classes = append(classes, c.SOPClassUID)
+		}
+	}
+	return classes
+}
+
+// refusals says of the rejections that the server gives by itself what they are.
+var refusals = map[dimse.Reject]struct{ word, clause string }{
+	{Result: 1, Source: 1, Reason: 7}: {"called_ae", "it calls another AE title"},
+	{Result: 2, Source: 3, Reason: 2}: {"limit", "[node] max_associations are open"},
+}
+
+// Refused logs a request that was rejected before anybody looked at its sender.
+func (r *Receiver) Refused(a *dimse.Association, reject *dimse.Reject) {
+	why, ok := refusals[*reject]
+	if !ok {
+		why.word, why.clause = "protocol", reject.Error()
+	}
+	r.metrics.Refusals.WithLabelValues(why.word).Inc()
+	if left, ok := r.refused.allow(time.Now()); ok {
+		r.log.Warn("association_refused", zap.Int("not_logged_before", left), zap.Uint64("association", a.ID), zap.String("calling_ae", a.CallingAE),
+			zap.String("called_ae", a.CalledAE), zap.Stringer("from", a.RemoteAddr), zap.String("reason", why.clause))
+	}
 }
 
 // session is one association that brings instances.
@@ -55,7 +93,12 @@ type session struct {
 
 	stored, identical, different, refused int
 	bytes                                 int64
+	missing                               map[string]bool // refused and not sent again since, by SOP Instance UID
 }
+
+// maxMissing bounds what is remembered of refusals; an association with more of
+// them has not come completely, whatever it sends again.
+const maxMissing = 10000
 
 // copyBuffers are what instances pass through on their way to the disk: one an
 // association that is receiving.
@@ -71,8 +114,16 @@ func (s *session) Store(ctx context.Context, q *dimse.StoreRequest) dimse.Status
 	m.Instances.WithLabelValues(s.from, outcome).Inc()
 	m.ReceivedBytes.WithLabelValues(s.from).Add(float64(n))
 	s.bytes += n
-	if err != nil {
+	if err == nil {
+		delete(s.missing, q.SOPInstanceUID)
+	} else {
 		s.refused++
+		if s.missing == nil {
+			s.missing = map[string]bool{}
+		}
+		if len(s.missing) < maxMissing {
+			s.missing[q.SOPInstanceUID] = true
+		}
 		s.r.log.Warn("instance_refused", zap.Uint64("association", s.id), zap.String("sop_instance", loggable(q.SOPInstanceUID)),
 			zap.String("status", statusText(status)), zap.Error(err))
 	}
@@ -171,14 +222,10 @@ type onlyReader struct{ io.Reader }
 
 // End tells the tracker, which may now close what the association completed.
 func (s *session) End(e dimse.End) {
-	s.r.tracker.AssociationEnded(s.id, e.How == dimse.Released)
-	how := "broken"
-	switch e.How {
-	case dimse.Released:
-		how = "released"
-	case dimse.Aborted:
-		how = "aborted"
-	}
+	// A series that an instance was refused of has not come completely, however
+	// politely its sender said goodbye.
+	s.r.tracker.AssociationEnded(s.id, e.How == dimse.Released && len(s.missing) == 0)
+	how := e.How.String()
 	s.r.metrics.AssociationsOpen.Dec()
 	s.r.metrics.Associations.WithLabelValues(s.from, how).Inc()
 	s.r.log.Info("association_ended", zap.Uint64("association", s.id), zap.String("calling_ae", s.callingAE), zap.String("end", how),

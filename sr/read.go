@@ -377,13 +377,18 @@ func (n *Nodule) readLine(d *dataset.Dataset) *Line {
 }
 
 // probabilityOf is a probability of 0 to 1 and the threshold it was held
-// against.
+// against; nil where there is none or more than one, as between bands.
 func probabilityOf(d *dataset.Dataset) (p, limit *float64) {
 	p = fraction(d)
+	limits := 0
 	for _, c := range children(d) {
 		if named(c, threshold) {
 			limit = fraction(c)
+			limits++
 		}
+	}
+	if limits > 1 {
+		limit = nil
 	}
 	return p, limit
 }

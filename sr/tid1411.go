@@ -258,8 +258,14 @@ func evaluations(n *result.Nodule) ([]*item, error) {
 		if c.of != (study.Code{}) {
 			p.add(hasConceptMod, code(c.concept, c.of))
 		}
-		p.add(hasConceptMod, text(equivalent, c.phrase)).
-			add(inferredFrom, num(threshold, shifted(v.Threshold, 2), percent))
+		p.add(hasConceptMod, text(equivalent, c.phrase))
+		limits := []float64{v.Threshold}
+		if c.name == cancer { // its words are those of the bands
+			limits = []float64{result.MalignancyLow, result.MalignancyHigh}
+		}
+		for _, limit := range limits {
+			p.add(inferredFrom, num(threshold, shifted(limit, 2), percent))
+		}
 		says := code(c.concept, c.answers[at].code)
 		if c.name == cancer {
 			out = append(out, says, p)

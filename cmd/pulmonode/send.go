@@ -35,12 +35,12 @@ over and counted.`,
 			}
 			bar := new(progress)
 			defer bar.Finish()
-			files, others, err := dicomFiles(c.Context(), args[0], func(done, total int) { bar.Step("reading", done, total) })
+			files, others, broken, err := dicomFiles(c.Context(), args[0], func(done, total int) { bar.Step("reading", done, total) })
 			if err != nil {
 				return err
 			}
 			if others > 0 {
-				fmt.Fprintf(c.ErrOrStderr(), "%d files are not DICOM and are not sent\n", others)
+				fmt.Fprintf(c.ErrOrStderr(), "passed over, no DICOM: %d\n", others)
 			}
 			begin := time.Now()
 			client := dimse.Client{CallingAE: calling, CalledAE: p.aeTitle, Address: p.address}
@@ -48,7 +48,7 @@ over and counted.`,
 			bar.Finish()
 			took := time.Since(begin)
 			fmt.Fprintf(c.OutOrStdout(), "%s stored %d of %d instances in %.1f s (%.0f a second)\n", to, stored, len(files), took.Seconds(), float64(stored)/took.Seconds())
-			return err
+			return errors.Join(err, broken)
 		},
 	}
 	c.Flags().StringVar(&to, "to", "", "the peer, AE@HOST:PORT")
@@ -57,8 +57,9 @@ over and counted.`,
 }
 
 // dicomFiles reads the headers of the DICOM files below dir, ordered by name,
-// and counts the files that are none.
-func dicomFiles(ctx context.Context, dir string, step func(done, total int)) (files []*dataset.File, others int, err error) {
+// and counts the files that are none. Those that are damaged are named in broken;
+// they keep the others from nothing.
+func dicomFiles(ctx context.Context, dir string, step func(done, total int)) (files []*dataset.File, others int, broken, err error) {
 	var paths []string
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
@@ -67,7 +68,7 @@ func dicomFiles(ctx context.Context, dir string, step func(done, total int)) (fi
 		return err
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, nil, err
 	}
 	read := make([]*dataset.File, len(paths))
 	faults := make([]error, len(paths))
@@ -90,8 +91,9 @@ func dicomFiles(ctx context.Context, dir string, step func(done, total int)) (fi
 	close(next)
 	workers.Wait()
 	if err := ctx.Err(); err != nil {
-		return nil, 0, err
+		return nil, 0, nil, err
 	}
+	var damaged []error
 	for i, f := range read {
 		switch {
 		case faults[i] == nil && f.Header.Text(dataset.SOPInstanceUID) != "":
@@ -99,13 +101,13 @@ func dicomFiles(ctx context.Context, dir string, step func(done, total int)) (fi
 		case faults[i] == nil || errors.Is(faults[i], dataset.ErrNotPart10):
 			others++
 		default:
-			return nil, 0, fmt.Errorf("%w: repair it or take it out of the folder", faults[i])
+			damaged = append(damaged, fmt.Errorf("not sent: %w", faults[i]))
 		}
 	}
-	if len(files) == 0 {
-		return nil, others, fmt.Errorf("%s holds no DICOM files", dir)
+	if broken = errors.Join(damaged...); len(files) == 0 {
+		return nil, others, nil, errors.Join(fmt.Errorf("%s holds no DICOM files", dir), broken)
 	}
-	return files, others, nil
+	return files, others, broken, nil
 }
 
 // send stores files with a peer and returns how many it has. What the peer

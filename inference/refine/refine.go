@@ -461,9 +461,9 @@ func Label(name string, probability, threshold float64) result.Characteristic {
 	switch name {
 	case "malignancy":
 		c.Label = "indeterminate"
-		if probability < 0.35 {
+		if probability < result.MalignancyLow {
 			c.Label = "low"
-		} else if probability > 0.65 {
+		} else if probability > result.MalignancyHigh {
 			c.Label = "high"
 		}
 	case "margin":

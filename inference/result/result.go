@@ -55,9 +55,16 @@ type Series struct {
 // Closed says why and when the series counted as complete. The time stands in
 // the documents, so a repeated run writes the same bytes.
 type Closed struct {
-	Reason string    `json:"reason"` // "geometry", "idle", "max age", "offline"
+	Reason string    `json:"reason"` // one of those below, or "offline"
 	Time   time.Time `json:"time"`
 }
+
+// Reasons for which a series counts as complete.
+const (
+	ClosedGeometry = "geometry" // a closed stack, its transfer ended in order, quiet
+	ClosedIdle     = "idle"     // nothing came for a while
+	ClosedMaxAge   = "max age"  // it kept coming for too long
+)
 
 // Algorithm names what produced the result.
 type Algorithm struct {
@@ -77,14 +84,21 @@ type Model struct {
 // Names of the four characteristics, in the order of the networks' outputs.
 var Characteristics = [...]string{"malignancy", "margin", "texture", "calcification"}
 
+// Bands of malignancy (Ni et al. 2022): below the one low, above the other high,
+// between them indeterminate.
+const (
+	MalignancyLow  = 0.35
+	MalignancyHigh = 0.65
+)
+
 // Characteristic is a calibrated probability and what it is called.
 //
 // The probability is that of: malignant, clear (circumscribed) margin, solid
 // texture, calcification absent.
 type Characteristic struct {
 	Probability float64 `json:"probability"`
-	// Label is "low", "indeterminate" or "high" for malignancy (below 0.35,
-	// between, above 0.65: Ni et al. 2022); "clear" or "unclear" for margin;
+	// Label is "low", "indeterminate" or "high" for malignancy, by the bands
+	// above; "clear" or "unclear" for margin;
 	// "solid" or "subsolid" for texture; "absent" or "present" for calcification.
 	Label     string  `json:"label"`
 	Threshold float64 `json:"threshold"`

@@ -23,6 +23,10 @@ type LungMask struct {
 	Label      []uint8 // 0, Right or Left
 	NX, NY, NZ int
 	VolumeML   float64 // of air-filled lung, before gaps were closed
+
+	// CutFirst and CutLast say that the lungs go on beyond the first or last
+	// slice: what lies there is not in view.
+	CutFirst, CutLast bool
 }
 
 // Side is "left" or "right" for a voxel of the lungs (x, y, z of the 1 mm volume),
@@ -44,6 +48,7 @@ const (
 	leastML      = 1000. // less is an abdomen's lung bases, a neck's apices or no chest
 	leastHeight  = 90.   // mm along the slices
 	partML       = 50.   // separate parts of a lung
+	cutCM2       = 20.   // of lung in an outermost slice: more than an apex or a recess
 	closeMM      = 16    // radius: a nodule of 30 mm on the pleura is closed over
 	leastShare   = 0.12  // of the lungs that each side has when they are told apart
 	maxOpeningMM = 12    // radius by which lungs are torn apart that touch
@@ -67,11 +72,12 @@ func Lungs(l *Levels) (*LungMask, error) {
 	if height := g.height(lung); height < leastHeight {
 		return nil, fmt.Errorf("%w: only %.0f mm of lung lie along the slices, at least %.0f are analysed: ask for a CT of the whole chest", ErrNoLungs, height, leastHeight)
 	}
+	ends := [2]bool{g.area(lung, 0) > cutCM2, g.area(lung, g.nz-1) > cutCM2}
 	right, left := g.sides(lung, l)
 	label := make([]uint8, len(lung))
 	g.closeOver(right, Right, label)
 	g.closeOver(left, Left, label)
-	m := &LungMask{Label: make([]uint8, len(l.Q)), NX: l.NX, NY: l.NY, NZ: l.NZ, VolumeML: ml}
+	m := &LungMask{Label: make([]uint8, len(l.Q)), NX: l.NX, NY: l.NY, NZ: l.NZ, VolumeML: ml, CutFirst: ends[0], CutLast: ends[1]}
 	parallel(l.NZ, 0, func(z int) {
 		for y := range l.NY {
 			from := label[g.index(0, min(y/coarse, g.ny-1), min(z/coarse, g.nz-1)):][:g.nx]
@@ -237,18 +243,22 @@ func (g *coarseGrid) neighbours(i int, f func(int)) {
 // height is the extent of the lungs along the slices in mm, without slices that
 // show next to nothing of them.
 func (g *coarseGrid) height(lung []uint8) float64 {
-	n := g.nx * g.ny
 	slices := 0
 	for z := range g.nz {
-		area := 0
-		for _, v := range lung[z*n : (z+1)*n] {
-			area += int(v)
-		}
-		if area*coarse*coarse >= 1000 { // 10 cm2
+		if g.area(lung, z) >= 10 {
 			slices++
 		}
 	}
 	return float64(slices * coarse)
+}
+
+// area is how much of a mask lies in slice z, in cm2.
+func (g *coarseGrid) area(mask []uint8, z int) float64 {
+	n, set := g.nx*g.ny, 0
+	for _, v := range mask[z*n : (z+1)*n] {
+		set += int(v)
+	}
+	return float64(set*coarse*coarse) / 100
 }
 
 // sides tells the two lungs apart. They often touch, by the airways or in front of

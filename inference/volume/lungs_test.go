@@ -342,3 +342,32 @@ func TestLungsThatTouchAreToldApart(t *testing.T) {
 		}
 	}
 }
+
+// Half a chest is not the whole of it: the slice through the lungs is told from
+// the ends of a whole scan.
+func TestLungsThatGoOnBeyondTheSlicesAreTold(t *testing.T) {
+	whole := chestLevels(t)
+	n := whole.NX * whole.NY
+	air := func(z int) { // as above the shoulders: nothing in view
+		for i := range whole.Q[z*n : (z+1)*n] {
+			whole.Q[z*n+i] = 0
+		}
+	}
+	for z := range 4 {
+		air(z)
+		air(whole.NZ - 1 - z)
+	}
+	if m := lungs(t, whole); m.CutFirst || m.CutLast {
+		t.Errorf("whole lungs are cut: %v, %v", m.CutFirst, m.CutLast)
+	}
+	half := *whole
+	half.NZ = whole.NZ * 3 / 5
+	half.Q = whole.Q[:half.NZ*n]
+	if m := lungs(t, &half); m.CutFirst || !m.CutLast {
+		t.Errorf("without its upper part: %v, %v", m.CutFirst, m.CutLast)
+	}
+	half.Q = whole.Q[len(whole.Q)-half.NZ*n:]
+	if m := lungs(t, &half); !m.CutFirst || m.CutLast {
+		t.Errorf("without its lower part: %v, %v", m.CutFirst, m.CutLast)
+	}
+}

@@ -102,10 +102,15 @@ func stateOf(d *Detail, v *view) (State, string) {
 	if m.Outcome == result.OutcomeNodules {
 		found = count(m.Nodules, "nodule was found", "nodules were found")
 	}
+	where := "the results are at " + count(sent, "destination", "destinations")
 	if current == 0 {
-		return Delivered, found + "; no destination is configured for the results, they are kept here."
+		where = "no destination is configured for the results, they are kept here"
 	}
-	return Delivered, fmt.Sprintf("%s; the results are at %s.", found, count(sent, "destination", "destinations"))
+	said := []string{fmt.Sprintf("%s; %s.", found, where)}
+	for _, w := range m.Warnings {
+		said = append(said, "Note: "+stop(w))
+	}
+	return Delivered, strings.Join(said, " ")
 }
 
 func analysisState(j *Job) (State, string) {

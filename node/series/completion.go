@@ -13,9 +13,9 @@ import (
 
 // Reasons for which a series counts as complete.
 const (
-	ReasonGeometry = "geometry" // a closed stack, its association released, quiet
-	ReasonIdle     = "idle"     // nothing came for Settings.Idle
-	ReasonMaxAge   = "max age"  // it kept coming for Settings.MaxAge
+	ReasonGeometry = result.ClosedGeometry // a closed stack, its association released, quiet
+	ReasonIdle     = result.ClosedIdle     // nothing came for Settings.Idle
+	ReasonMaxAge   = result.ClosedMaxAge   // it kept coming for Settings.MaxAge
 )
 
 // Settings are the [complete] section. A zero field means its default.

@@ -46,6 +46,7 @@ type Manifest struct {
 	Outcome    result.Outcome `json:"outcome"`
 	Reason     string         `json:"reason,omitempty"` // a sentence; empty when analysed
 	Nodules    int            `json:"nodules"`
+	Warnings   []string       `json:"warnings,omitempty"` // that stand in the report too
 	Files      []ManifestFile `json:"files"`
 
 	Written time.Time `json:"-"` // when the folder's manifest was written, as the disk has it

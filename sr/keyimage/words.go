@@ -38,7 +38,7 @@ func barColor(key, label string) color.RGBA {
 // malignancy those of Ni et al. 2022.
 func marks(key string, c result.Characteristic) []float64 {
 	if key == "malignancy" {
-		return []float64{0.35, 0.65}
+		return []float64{result.MalignancyLow, result.MalignancyHigh}
 	}
 	return []float64{c.Threshold}
 }
