@@ -67,7 +67,8 @@ func (p *Pipeline) Analyze(ctx context.Context, s Series, progress func(stage st
 	if err != nil {
 		return nil, fmt.Errorf("analyse series: %w", err)
 	}
-	r.Warnings = append(r.Warnings, incomplete(s.Closed, img.cut)...)
+	why := incomplete(s.Closed, img.cut)
+	r.Partial, r.Warnings = len(why) > 0, append(why, r.Warnings...)
 	nodules, err := p.find(ctx, img, r, &watch)
 	if err != nil {
 		return nil, fmt.Errorf("analyse series: %w", err)

@@ -2,6 +2,7 @@ package sr
 
 import (
 	"cmp"
+	"strings"
 
 	"github.com/suyashkumar/dicom"
 	"github.com/suyashkumar/dicom/pkg/tag"
@@ -24,7 +25,7 @@ func (w *writer) document(images []sourceImage) []*dicom.Element {
 		)),
 	}
 	if w.ending.completion != "COMPLETE" {
-		out = append(out, study.Text(tag.CompletionFlagDescription, w.why()))
+		out = append(out, study.Text(tag.CompletionFlagDescription, cmp.Or(w.why(), strings.Join(w.r.Warnings, "; "))))
 	}
 	var used []Object
 	for _, i := range images {

@@ -25,15 +25,30 @@ var endings = map[result.Outcome]ending{
 	result.OutcomeFailed:  {"pulmonode: ANALYSIS FAILED", "PARTIAL", failed, failed, study.Code{}},
 }
 
+// of is the ending of a result: of one that saw a part only, that of a part.
+func (e ending) of(r *result.Result) ending {
+	if r.Partial {
+		e.series, e.completion = e.series+" in a part", "PARTIAL"
+	}
+	return e
+}
+
 // statement is the first sentence of the report.
-func statement(o result.Outcome, nodules int) string {
+func statement(o result.Outcome, nodules int, partial bool) string {
 	switch o {
 	case result.OutcomeNodules:
+		found := fmt.Sprintf("%d nodules found", nodules)
 		if nodules == 1 {
-			return "Analysis completed: 1 nodule found."
+			found = "1 nodule found"
 		}
-		return fmt.Sprintf("Analysis completed: %d nodules found.", nodules)
+		if partial {
+			return "Analysis of a part, or of what may be one: " + found + " in it."
+		}
+		return "Analysis completed: " + found + "."
 	case result.OutcomeNone:
+		if partial {
+			return "Analysis of a part, or of what may be one: no nodule found in it."
+		}
 		return "Analysis completed: no nodule found."
 	case result.OutcomeSkipped:
 		return "NOT ANALYSED: this series was not searched for nodules."

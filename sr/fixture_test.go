@@ -186,6 +186,9 @@ func everyReport() map[string]struct {
 		withEarlier.Predecessor = &Object{SOPInstanceUID: "2.25.99", SeriesInstanceUID: "2.25.98"}
 		add("second generation", later, withEarlier)
 		add("none", ended(result.OutcomeNone, ""), b)
+		half := ended(result.OutcomeNone, "")
+		half.Partial, half.Warnings = true, []string{"the lungs are not wholly in view"}
+		add("none in a part", half, b)
 		add("skipped", ended(result.OutcomeSkipped, "Slices are 5.0 mm apart; at most 3.0 mm are analysed: ask for the thin reconstruction."), b)
 		add("failed", ended(result.OutcomeFailed, "Slice 12 could not be decoded: send the series again."), b)
 	}

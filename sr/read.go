@@ -32,7 +32,8 @@ type Report struct {
 	// Outcome is empty where the report does not say how the analysis ended, or
 	// contradicts itself. Only result.OutcomeNone is "no nodules".
 	Outcome   result.Outcome   `json:"outcome"`
-	Reason    string           `json:"reason,omitempty"` // why there is no analysis
+	Partial   bool             `json:"partial,omitempty"` // of a part: what was searched is not, or may not be, the whole
+	Reason    string           `json:"reason,omitempty"`  // why there is no analysis
 	Warnings  []string         `json:"warnings,omitempty"`
 	Comments  []string         `json:"comments,omitempty"`
 	Algorithm result.Algorithm `json:"algorithm"`
@@ -141,6 +142,7 @@ func Read(data []byte) (*Report, error) {
 		}
 	}
 	r.settle()
+	r.Partial = r.Completion == "PARTIAL" && (r.Outcome == result.OutcomeNodules || r.Outcome == result.OutcomeNone)
 	return r, nil
 }
 

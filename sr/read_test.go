@@ -27,6 +27,9 @@ func TestReadGivesWhatWasWritten(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+		if rep.Partial != c.r.Partial {
+			t.Errorf("%s: of a part: %v", name, rep.Partial)
+		}
 		if rep.Outcome != c.r.Outcome || rep.Reason != c.r.Reason || strings.Join(rep.Warnings, "|") != strings.Join(c.r.Warnings, "|") {
 			t.Errorf("%s: read %q, %q, %q", name, rep.Outcome, rep.Reason, rep.Warnings)
 		}
@@ -109,8 +112,9 @@ func TestOnlyACompletedAnalysisReadsAsNoNodule(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		isNone := strings.HasSuffix(name, " none")
-		if (rep.Outcome == result.OutcomeNone) != isNone || strings.Contains(rep.Table(), "no nodule found") != isNone {
+		isNone, part := strings.HasSuffix(name, " none"), strings.HasSuffix(name, " none in a part")
+		if (rep.Outcome == result.OutcomeNone) != (isNone || part) || strings.Contains(rep.Table(), "completed: no nodule found") != isNone ||
+			strings.Contains(rep.Table(), "no nodule found") != (isNone || part) {
 			t.Errorf("%s: outcome %q, table\n%s", name, rep.Outcome, rep.Table())
 		}
 		if c.r.Grid == nil {
@@ -216,6 +220,7 @@ func TestTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `Analysis completed: 3 nodules found.
+Warning: CUDA was not to be had; the CPU was used.
 
 ID  SIDE   SIZE mm     VOLUME mm3  MALIGNANCY            MARGIN          TEXTURE          CALCIFICATION
 N1  right  10.4 x 8.2  524         high (0.91)           unclear (0.29)  solid (0.81)     absent (0.97)
@@ -223,7 +228,6 @@ N2  left   10.4 x 8.2  524         indeterminate (0.50)  clear (0.75)    subsoli
 N3  -      10.4 x 8.2  524         low (0.04)            clear (1.00)    solid (0.60)     absent (0.99)
 In brackets the probability of malignancy, a circumscribed margin, solid texture, absence of calcification.
 
-Warning: CUDA was not to be had; the CPU was used.
 By pulmonode 1.2.0.
 Not for clinical use. Verified by nobody.
 `
@@ -343,4 +347,24 @@ func FuzzRead(f *testing.F) {
 		}
 		rep.Table()
 	})
+}
+
+// A negative report of a part says so in its first sentence, its flag and its
+// series; nobody reads it as one of the whole.
+func TestPartIsNotTheWhole(t *testing.T) {
+	half := ended(result.OutcomeNone, "")
+	half.Partial, half.Warnings = true, []string{"the lungs are not wholly in view"}
+	data, err := Write(header(), half, bare())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Read(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := r.Table()
+	if r.Completion != "PARTIAL" || !r.Partial || !strings.HasPrefix(table, "Analysis of a part, or of what may be one: no nodule found in it.") ||
+		!strings.Contains(table, "not wholly in view") || !bytes.Contains(data, []byte("no nodule found in a part")) {
+		t.Errorf("%+v\n%s", r, table)
+	}
 }

@@ -12,9 +12,12 @@ import (
 // first, then the nodules, then what to beware of.
 func (r *Report) Table() string {
 	var b strings.Builder
-	fmt.Fprintln(&b, statement(r.Outcome, len(r.Nodules)))
+	fmt.Fprintln(&b, statement(r.Outcome, len(r.Nodules), r.Partial))
 	if r.Reason != "" {
 		fmt.Fprintln(&b, printable(r.Reason))
+	}
+	for _, w := range r.Warnings {
+		fmt.Fprintln(&b, "Warning:", printable(w))
 	}
 	if len(r.Nodules) > 0 {
 		fmt.Fprintln(&b)
@@ -42,9 +45,6 @@ func (r *Report) Table() string {
 			likely = append(likely, strings.TrimPrefix(c.phrase, "Probability of "))
 		}
 		fmt.Fprintf(&b, "In brackets the probability of %s.\n\n", strings.Join(likely, ", "))
-	}
-	for _, w := range r.Warnings {
-		fmt.Fprintln(&b, "Warning:", printable(w))
 	}
 	if r.Algorithm.Name != "" {
 		fmt.Fprintf(&b, "By %s %s.\n", printable(r.Algorithm.Name), printable(r.Algorithm.Version))

@@ -56,7 +56,7 @@ func (w *writer) evaluation() *item {
 	e.add(contains,
 		code(summaryOfDetections, w.ending.detections),
 		code(summaryOfAnalyses, w.ending.analyses),
-		text(comment, statement(w.r.Outcome, len(w.r.Nodules))),
+		text(comment, statement(w.r.Outcome, len(w.r.Nodules), w.r.Partial)),
 		textIf(reason, w.why()),
 		textIf(comment, w.searched()),
 	)

@@ -81,7 +81,7 @@ func Write(ct *dataset.Dataset, r *result.Result, o Options) ([]byte, error) {
 		SeriesInstanceUID: o.SeriesInstanceUID,
 		Modality:          "SR",
 		SeriesNumber:      o.SeriesNumber,
-		SeriesDescription: w.ending.series,
+		SeriesDescription: study.OfGeneration(w.ending.series, r.Generation),
 		InstanceNumber:    1,
 		Time:              r.Closed.Time,
 		Algorithm:         r.Algorithm,
@@ -119,9 +119,11 @@ func (w *writer) checkResult() error {
 	if w.kind, ok = kinds[w.o.Kind]; !ok {
 		return fmt.Errorf("%q is no kind of report: take one of %q", w.o.Kind, slices.Sorted(maps.Keys(kinds))[1:])
 	}
-	if w.ending, ok = endings[w.r.Outcome]; !ok {
+	e, ok := endings[w.r.Outcome]
+	if !ok {
 		return fmt.Errorf("%q is not an outcome", w.r.Outcome)
 	}
+	w.ending = e.of(w.r)
 	for _, s := range []struct {
 		name, ours string
 		theirs     dataset.Tag

@@ -33,6 +33,7 @@ type Result struct {
 	Outcome    Outcome            `json:"outcome"`
 	Reason     string             `json:"reason"`             // a sentence; empty when analysed
 	Warnings   []string           `json:"warnings,omitempty"` // sentences that also stand in the report
+	Partial    bool               `json:"partial,omitempty"`  // what was searched is not, or may not be, the whole: Warnings say why
 	Algorithm  Algorithm          `json:"algorithm"`
 	TimingsS   map[string]float64 `json:"timings_s"` // seconds per stage; differs from run to run
 	Nodules    []Nodule           `json:"nodules"`   // by malignancy, then volume, both descending

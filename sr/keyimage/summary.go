@@ -83,18 +83,26 @@ func (c *canvas) nonePart(at image.Rectangle, r *result.Result) {
 		x = box.Max.X + 48
 		c.text(x, at.Max.Y-6, caption, grey, fmt.Sprintf("Shown: slice %d of %d, to know the series by.", z+1, len(r.Grid.Instances)))
 	}
-	c.text(x, at.Min.Y+70, huge, white, "No nodule found")
+	headline := "No nodule found"
+	if r.Partial {
+		headline = "No nodule found in this part"
+	}
+	c.text(x, at.Min.Y+70, huge, white, headline)
 	y := at.Min.Y + 124
-	for _, s := range []string{
-		fmt.Sprintf("The analysis was completed: the lungs were searched in all %d slices.", len(r.Grid.Instances)),
-		"This does not exclude nodules: the algorithm can miss some. It says nothing about other findings.",
-	} {
+	say := func(by color.RGBA, s string) {
 		for _, line := range c.pens.wrap(body, s, at.Max.X-x) {
-			c.text(x, y, body, white, line)
+			c.text(x, y, body, by, line)
 			y += 30
 		}
 		y += 14
 	}
+	if r.Partial {
+		for _, w := range r.Warnings {
+			say(amber, "Note: "+w)
+		}
+	}
+	say(white, fmt.Sprintf("The lungs were searched in all %d slices.", len(r.Grid.Instances)))
+	say(white, "This does not exclude nodules: the algorithm can miss some. It says nothing about other findings.")
 }
 
 // anySlice is the first slice that pixels were kept of.
@@ -170,6 +178,10 @@ func footOf(p pens, r *result.Result) []footLine {
 	}
 	say(body, white, "Searched: "+searched(r)+"."+counted(r.Grid))
 	say(body, white, "Algorithm: "+algorithm(r.Algorithm)+".")
+	if r.Generation > 1 {
+		say(body, white, fmt.Sprintf("Generation %d, of %s: it replaces the results before it. A nodule that was found before keeps its number.",
+			r.Generation, r.Closed.Time.UTC().Format("2006-01-02 15:04 MST")))
+	}
 	for _, m := range r.Algorithm.Models {
 		say(caption, grey, fmt.Sprintf("Model %s %s, sha256 %s", m.Role, m.Version, m.SHA256))
 	}

@@ -55,7 +55,7 @@ func write(ct *dataset.Dataset, r *result.Result, o Options) ([]byte, error) {
 		SeriesInstanceUID: o.SeriesInstanceUID,
 		Modality:          "SEG",
 		SeriesNumber:      o.SeriesNumber,
-		SeriesDescription: SeriesDescription,
+		SeriesDescription: study.OfGeneration(SeriesDescription, r.Generation),
 		InstanceNumber:    1,
 		Time:              r.Closed.Time,
 		Algorithm:         r.Algorithm,

@@ -47,6 +47,15 @@ type Object struct {
 	DeviceUID string // of the installation; may be empty
 }
 
+// OfGeneration is a Series Description that tells a later generation's series
+// from those that it replaces, which stay in the archive.
+func OfGeneration(description string, generation int) string {
+	if generation <= 1 {
+		return description
+	}
+	return fmt.Sprintf("%s, generation %d", description, generation)
+}
+
 // Elements are the modules that all result objects share: SOP Common (PS3.3
 // C.12.1), Patient (C.7.1.1), General Study and Patient Study (C.7.2), General
 // Series (C.7.3.1), General and Enhanced General Equipment (C.7.5) with
