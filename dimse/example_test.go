@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 
 	"github.com/pulmonode/pulmonode/dimse"
+	"github.com/pulmonode/pulmonode/dimse/dataset"
 )
 
 const (
@@ -29,15 +31,32 @@ func (a archive) Associate(_ context.Context, as *dimse.Association) (dimse.Sess
 // delivery is one association.
 type delivery struct{ from string }
 
-// Store streams the data set to where it is kept. It answers success only when
-// it is.
+// Store streams the data set into a Part 10 file. It answers success only when
+// it is there.
 func (d delivery) Store(_ context.Context, r *dimse.StoreRequest) dimse.Status {
-	n, err := io.Copy(io.Discard, r.Data) // a file, otherwise
+	n, err := keep(r)
 	if err != nil {
 		return dimse.ProcessingFailure
 	}
 	fmt.Printf("%s sent %s in %d bytes\n", d.from, r.SOPInstanceUID, n)
 	return dimse.Success
+}
+
+func keep(r *dimse.StoreRequest) (n int64, err error) {
+	f, err := os.CreateTemp("", "*.dcm")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(f.Name()) // an archive would not
+	defer f.Close()
+	_, err = f.Write(dataset.FileMeta(dataset.MetaInfo{SOPClassUID: r.SOPClassUID, SOPInstanceUID: r.SOPInstanceUID, TransferSyntax: r.TransferSyntaxUID}))
+	if err != nil {
+		return 0, err
+	}
+	if n, err = io.Copy(f, r.Data); err != nil {
+		return n, err
+	}
+	return n, f.Sync()
 }
 
 func (d delivery) End(e dimse.End) { fmt.Println(d.from, "released:", e.How == dimse.Released) }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/dimse"
+	"github.com/pulmonode/pulmonode/inference"
 	"github.com/pulmonode/pulmonode/node/admin"
 	"github.com/pulmonode/pulmonode/node/deliver"
 	"github.com/pulmonode/pulmonode/node/job"
@@ -187,7 +187,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	}
 
 	n.admin = admin.New(admin.Options{
-		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: version(),
+		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: inference.Version,
 		Ready: n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Log: log,
 	})
 	if err := n.listen(ctx, background, sources); err != nil {
@@ -199,7 +199,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	n.task(func() { n.models.run(background) })
 	n.task(func() { n.upkeep(background) })
 	n.serve()
-	log.Info("started", zap.String("ae_title", c.Node.AETitle), zap.Stringer("listen", n.Addr()), zap.String("data_dir", n.store.Dir()),
+	log.Info("started", zap.String("version", inference.Version), zap.String("ae_title", c.Node.AETitle), zap.Stringer("listen", n.Addr()), zap.String("data_dir", n.store.Dir()),
 		zap.Int("open_series", open), zap.Int("sources", len(sources)), zap.Int("destinations", len(destinations)))
 	if len(sources) == 0 {
 		log.Warn("no_sources", zap.String("do", "add [[source]] rows: until then every peer is refused"))
@@ -434,11 +434,4 @@ func (n *Node) Stop() (err error) {
 		n.log.Info("stopped")
 	})
 	return err
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
 
+	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/inference/result"
 	"github.com/pulmonode/pulmonode/node/admin"
 	"github.com/pulmonode/pulmonode/node/job"
@@ -18,6 +20,9 @@ import (
 // when its result is "failed" or "skipped" or there is none, else the deliveries. With a
 // destination, only the deliveries to it.
 func (n *Node) retry(ctx context.Context, k store.Key, destination string) (string, error) {
+	if err := n.knows(destination); err != nil {
+		return "", err
+	}
 	last, err := n.store.LastClosing(k)
 	if err != nil {
 		return "", err
@@ -62,6 +67,14 @@ func (n *Node) retry(ctx context.Context, k store.Key, destination string) (stri
 	}
 	n.log.Info("retried_by_person", zap.String("study", k.Study), zap.String("series", k.Series), zap.Strings("done", done))
 	return strings.Join(done, "; "), nil
+}
+
+// knows fails for a destination that is not configured; "" is all of them.
+func (n *Node) knows(destination string) error {
+	if destination == "" || slices.ContainsFunc(n.config.Destination, func(d config.Destination) bool { return d.Name == destination }) {
+		return nil
+	}
+	return fmt.Errorf("%w: no destination is named %q", admin.ErrNothing, destination)
 }
 
 // retryAnalysis reports whether the analysis of a generation was queued again.
@@ -112,6 +125,9 @@ func (n *Node) retryAnalysis(ctx context.Context, k store.Key, generation int) (
 
 // cancelWork ends what of a series is queued, waits or runs.
 func (n *Node) cancelWork(ctx context.Context, k store.Key, destination string) (string, error) {
+	if err := n.knows(destination); err != nil {
+		return "", err
+	}
 	changed, err := n.store.Changed(k)
 	if err != nil {
 		return "", err

@@ -33,9 +33,13 @@ func main() {
 	within := flag.Duration("within", 15*time.Minute, "how long to wait for the result")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	err := demo(ctx, *binary, *ct, *within)
-	stop()
-	if err != nil {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		fmt.Fprintln(os.Stderr, "demo: stopped")
+		os.Exit(1)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -101,14 +105,17 @@ func demo(ctx context.Context, binary, ct string, within time.Duration) error {
 	} else {
 		printFound(found)
 	}
-	fmt.Printf("\nIn the test PACS (%s):\n", pacsDir)
+	pictures, err := linkPictures(generation, dir)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nAll of it lies in %s (%s removes it):\n", dir, "rm -r "+dir)
+	fmt.Printf("  %-22s %s\n", "CT", ct)
 	for _, a := range arrived {
 		fmt.Printf("  %-22s %s\n", a.what, a.path)
 	}
-	fmt.Printf("Pictures:\n")
-	pictures, _ := filepath.Glob(filepath.Join(generation, "*.png"))
 	for _, p := range pictures {
-		fmt.Printf("  %s\n", p)
+		fmt.Printf("  %-22s %s\n", "picture", p)
 	}
 	fmt.Printf("The report as a table: %s sr %s\n", binary, first(arrived, dataset.Comprehensive3DSR))
 	fmt.Printf("Not for clinical use. %.0f s in all.\n", time.Since(begin).Seconds())
@@ -122,6 +129,17 @@ func demo(ctx context.Context, binary, ct string, within time.Duration) error {
 		return fmt.Errorf("%d of %d nodules were not found", missed, len(truth.Nodules))
 	}
 	return nil
+}
+
+// linkPictures gives the pictures of a result short paths.
+func linkPictures(generation, dir string) (short []string, err error) {
+	pictures, err := filepath.Glob(filepath.Join(generation, "*.png"))
+	for _, p := range pictures {
+		link := filepath.Join(dir, filepath.Base(p))
+		err = errors.Join(err, os.Symlink(p, link))
+		short = append(short, link)
+	}
+	return short, err
 }
 
 // run runs a command of ours with its output and progress on the terminal.
@@ -373,13 +391,18 @@ func printBesideTruth(truth *phantom.Truth, r *result.Result) (missed int) {
 		used[best] = true
 		row(w, &r.Nodules[best])
 	}
+	wrong := 0
 	for i := range r.Nodules {
 		if !used[i] {
+			wrong++
 			fmt.Fprintf(w, "elsewhere")
 			row(w, &r.Nodules[i])
 		}
 	}
 	w.Flush()
+	if wrong > 0 {
+		fmt.Printf("What is found elsewhere is no nodule: %d false positive(s). The model card says what to expect of the models.\n", wrong)
+	}
 	return missed
 }
 

@@ -41,6 +41,9 @@ func run(ctx context.Context, args []string) int {
 	case errors.As(err, &usage):
 		fmt.Fprintf(os.Stderr, "pulmonode: %v\nSee 'pulmonode --help'.\n", err)
 		return 2
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(os.Stderr, "pulmonode: stopped; what was not finished was not kept")
+		return 1
 	default:
 		fmt.Fprintln(os.Stderr, "pulmonode:", err)
 		return 1

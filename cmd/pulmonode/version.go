@@ -5,6 +5,8 @@ import (
 	"runtime"
 
 	"github.com/spf13/cobra"
+
+	"github.com/pulmonode/pulmonode/inference"
 )
 
 func versionCommand() *cobra.Command {
@@ -14,7 +16,7 @@ func versionCommand() *cobra.Command {
 		Example: "  pulmonode version",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(c.OutOrStdout(), "pulmonode %s, %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(c.OutOrStdout(), "pulmonode %s, build %s, %s %s/%s\n", inference.Version, version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}

@@ -116,6 +116,9 @@ func load(library string) (string, error) {
 		if strings.Contains(err.Error(), "API base") {
 			return "", fmt.Errorf("%s is too old a release of ONNX Runtime: version %s or newer is needed; %s", library, Version, remedy)
 		}
+		if strings.Contains(err.Error(), "OrtGetApiBase") {
+			return "", fmt.Errorf("%s is no library of ONNX Runtime; %s", library, remedy)
+		}
 		return "", fmt.Errorf("load ONNX Runtime from %s: %w; %s", library, err, remedy)
 	}
 	environment.library = library

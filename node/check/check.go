@@ -22,6 +22,7 @@ import (
 
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/node/secure"
+	"github.com/pulmonode/pulmonode/node/store"
 )
 
 const (
@@ -59,7 +60,7 @@ func Run(ctx context.Context, c *config.Config) []config.Fault { return real.run
 func (s surroundings) run(ctx context.Context, c *config.Config) []config.Fault {
 	parts := []func() []config.Fault{
 		func() []config.Fault { return s.listener(ctx, "[node] listen", c.Node.Listen) },
-		func() []config.Fault { return s.disk(c.Storage) },
+		func() []config.Fault { return append(inUse(c.Storage), s.disk(c.Storage)...) },
 		func() []config.Fault { return s.listener(ctx, "[tls] listen", c.TLS.Listen) },
 		func() []config.Fault { return s.certificates(c.TLS) },
 		func() []config.Fault { return s.destinations(ctx, c) },
@@ -111,6 +112,14 @@ func (s surroundings) listener(ctx context.Context, where, address string) []con
 			`name one that "ip address" shows, or leave the host out (":11112") to listen on all`)}
 	}
 	return []config.Fault{fault(where, err.Error(), `write "host:port" with an address of this machine, or ":port"`)}
+}
+
+// inUse looks for a node that works on the folder.
+func inUse(c config.Storage) []config.Fault {
+	if !store.InUse(c.DataDir) {
+		return nil
+	}
+	return []config.Fault{warning("[storage] data_dir", fmt.Sprintf("a pulmonode works on %s", c.DataDir), "that is right if this node is running; a second one needs a folder of its own")}
 }
 
 // disk writes as the store does, into a folder of its own.

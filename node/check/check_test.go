@@ -21,6 +21,7 @@ import (
 	"github.com/pulmonode/pulmonode/inference/onnx/onnxtest"
 	"github.com/pulmonode/pulmonode/node/secure"
 	"github.com/pulmonode/pulmonode/node/secure/securetest"
+	"github.com/pulmonode/pulmonode/node/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -482,4 +483,21 @@ func TestAnInterruptedCheckEndsAtOnce(t *testing.T) {
 	if took := time.Since(begin); took > real.echoWithin/2 {
 		t.Errorf("it took %v", took)
 	}
+}
+
+func TestFolderThatANodeWorksOnIsTold(t *testing.T) {
+	dir := t.TempDir()
+	if found := inUse(config.Storage{DataDir: dir}); len(found) != 0 {
+		t.Errorf("before a node works there: %v", found)
+	}
+	s, err := store.Open(dir, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	found := inUse(config.Storage{DataDir: dir})
+	if len(found) != 1 || !found[0].Warning {
+		t.Fatalf("while a node works there: %v", found)
+	}
+	readable(t, found[0])
 }

@@ -30,6 +30,19 @@ type Options struct {
 	Before func(step, path string) error
 }
 
+// InUse reports whether a node works on the data folder.
+func InUse(dir string) bool {
+	path := filepath.Join(dir, "lock")
+	if _, err := os.Stat(path); err != nil {
+		return false
+	}
+	f, err := lockFile(path, false)
+	if err == nil {
+		f.Close()
+	}
+	return errors.Is(err, ErrLocked)
+}
+
 // ErrLocked says that another node works on the data folder.
 var ErrLocked = errors.New("another pulmonode works on this data folder: stop it, or give this node its own [storage] data_dir")
 
