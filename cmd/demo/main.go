@@ -32,7 +32,7 @@ func main() {
 	binary := flag.String("pulmonode", "bin/pulmonode", "the built command")
 	within := flag.Duration("within", 15*time.Minute, "how long to wait for the result")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE) // none may leave a node behind
 	defer stop()
 	err := demo(ctx, *binary, *ct, *within)
 	switch {
