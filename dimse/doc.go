@@ -10,7 +10,11 @@
 // What was accepted is on the Conn before anything is sent.
 package dimse
 
-import "time"
+import (
+	"time"
+
+	"github.com/pulmonode/pulmonode/dimse/dataset"
+)
 
 // DefaultMaxPDU is the maximum length of a P-DATA-TF that is offered: large
 // enough that its header and system calls no longer count.
@@ -19,8 +23,8 @@ const DefaultMaxPDU = 256 << 10
 // ImplementationClassUID and ImplementationVersion name this implementation in
 // every association (PS3.7 D.3.3.2).
 const (
-	ImplementationClassUID = "2.25.127735289374527359201443857720984013277"
-	ImplementationVersion  = "PULMONODE_1"
+	ImplementationClassUID = dataset.ImplementationUID
+	ImplementationVersion  = dataset.ImplementationVersion
 )
 
 // Timeouts are the deadlines of an association's phases. A zero field means its

@@ -1,8 +1,6 @@
 package node
 
 import (
-	"fmt"
-
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/dimse/dataset"
 	"github.com/pulmonode/pulmonode/inference/result"
@@ -81,15 +79,6 @@ func newDocuments(c *config.Config) documents {
 		if err != nil {
 			return nil, err
 		}
-		class, ok := reportClasses[c.Output.SR]
-		if !ok {
-			return nil, fmt.Errorf("[output] sr = %q is no kind of report", c.Output.SR)
-		}
-		return append(files, store.File{Name: "sr.dcm", Kind: kindSR, SOPClassUID: class, SOPInstanceUID: report.SOPInstanceUID, Bytes: b}), nil
+		return append(files, store.File{Name: "sr.dcm", Kind: kindSR, SOPClassUID: sr.SOPClass(c.Output.SR), SOPInstanceUID: report.SOPInstanceUID, Bytes: b}), nil
 	}
-}
-
-// reportClasses are the SOP classes of [output] sr.
-var reportClasses = map[string]string{
-	"comprehensive3d": dataset.Comprehensive3DSR, "comprehensive": dataset.ComprehensiveSR, "enhanced": dataset.EnhancedSR,
 }

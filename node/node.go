@@ -207,16 +207,8 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	return n, nil
 }
 
-// Addr is the DICOM listener's address, without TLS if there are two.
+// Addr is the DICOM listener's address, that without TLS.
 func (n *Node) Addr() net.Addr { return n.listeners[0].Addr() }
-
-// TLSAddr is the address of the DICOM listener with TLS, nil without one.
-func (n *Node) TLSAddr() net.Addr {
-	if n.secure == nil {
-		return nil
-	}
-	return n.listeners[len(n.listeners)-1].Addr()
-}
 
 // AdminAddr is the address of the admin listener, nil without one.
 func (n *Node) AdminAddr() net.Addr { return n.httpAddr }

@@ -61,10 +61,11 @@ func Offline(ctx context.Context, c *config.Config, dir, out string, o OfflineOp
 		if _, err := os.Stat(filepath.Join(folder(one.Key), resultName)); err == nil && !o.Force {
 			return nil, fmt.Errorf("%s holds a result already: choose another --out, or replace it with --force", folder(one.Key))
 		}
-		v, _, err := judge(ctx, log, selection(c), one.paths)
+		v, header, err := judge(ctx, log, selection(c), one.paths)
 		if err != nil {
 			return nil, err
 		}
+		one.header = header
 		candidates[i] = series.Candidate{Key: one.Key, Verdict: v}
 	}
 	if c.Select.OnePerStudy == "thinnest" {
@@ -106,6 +107,7 @@ func sentence(r *result.Result) string {
 type folderSeries struct {
 	store.Key
 	uids, paths []string
+	header      *dataset.Dataset // of the first, once it was judged
 }
 
 // seriesIn finds the series of a folder. Files that are no DICOM images are
@@ -171,12 +173,9 @@ func (w *offlineWriter) series(ctx context.Context, one *folderSeries, v series.
 	uid := func(kind string, index int) string { return uids.UID(one.Series, 1, kind, index) }
 	closing := store.Closing{Key: one.Key, Generation: 1, Instances: one.uids,
 		Closed: result.Closed{Reason: w.options.ClosedReason, Time: w.options.ClosedAt}}
-	first, err := dataset.Open(one.paths[0], dataset.Limits{})
-	if err != nil {
-		return nil, err
-	}
-	r := blank(closing, first.Header, result.OutcomeSkipped, v.Reason)
+	r := blank(closing, one.header, result.OutcomeSkipped, v.Reason)
 	r.Algorithm = w.analyzer.Algorithm()
+	var err error
 	if v.OK {
 		r, err = w.analyzer.Analyze(ctx, inference.Series{Paths: one.paths, Generation: 1, Closed: closing.Closed, UID: uid}, progress)
 		if err != nil {
@@ -185,7 +184,7 @@ func (w *offlineWriter) series(ctx context.Context, one *folderSeries, v series.
 	}
 	var files []store.File
 	if r.Outcome != result.OutcomeSkipped || w.config.Output.ReportSkipped {
-		if files, err = w.documents(first.Header, r, uid); err != nil {
+		if files, err = w.documents(one.header, r, uid); err != nil {
 			return nil, fmt.Errorf("writing the documents: %w", err)
 		}
 	}

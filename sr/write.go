@@ -52,6 +52,9 @@ var kinds = map[string]kind{
 	"enhanced":        {"1.2.840.10008.5.1.4.1.1.88.22", false}, // PS3.3 A.35.2
 }
 
+// SOPClass is the SOP Class UID of a kind of report, "" for one that is none.
+func SOPClass(kind string) string { return kinds[kind].class }
+
 type writer struct {
 	ct               *dataset.Dataset
 	r                *result.Result

@@ -126,12 +126,3 @@ func (c Code) Item() []*dicom.Element {
 
 // Element makes a code sequence with one item.
 func (c Code) Element(t tag.Tag) *dicom.Element { return Sequence(t, c.Item()) }
-
-// Codes makes a code sequence with an item for each code.
-func Codes(t tag.Tag, codes ...Code) *dicom.Element {
-	items := make([][]*dicom.Element, len(codes))
-	for i, c := range codes {
-		items[i] = c.Item()
-	}
-	return Sequence(t, items...)
-}
