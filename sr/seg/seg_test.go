@@ -418,7 +418,7 @@ func describe(r *result.Result, volume bool) map[string]any {
 				lps = append(lps, r.Grid.LPS(float64(x), float64(y), z))
 			}
 		}
-		by := study.NoduleColor(i).RGB
+		by := study.ColorOf(n).RGB
 		nodules = append(nodules, map[string]any{"rgb": [3]int{int(by.R), int(by.G), int(by.B)}, "id": n.ID, "tracking_uid": n.TrackingUID, "voxels": voxels, "lps": lps})
 	}
 	for _, in := range r.Grid.Instances {

@@ -31,12 +31,13 @@ var sides = map[string]study.Code{
 func segments(r *result.Result) *dicom.Element {
 	items := make([][]*dicom.Element, len(r.Nodules))
 	name := cmp.Or(r.Algorithm.Name, study.Manufacturer)
-	for i, n := range r.Nodules {
+	for i := range r.Nodules {
+		n := &r.Nodules[i]
 		region := lung.Item()
 		if side, ok := sides[n.Laterality]; ok {
 			region = append(region, side.Element(tag.AnatomicRegionModifierSequence))
 		}
-		lab := study.NoduleColor(i).Lab
+		lab := study.ColorOf(n).Lab
 		items[i] = study.Item(
 			study.Ints(tag.SegmentNumber, i+1),
 			study.Text(tag.SegmentLabel, "Nodule "+n.ID),

@@ -1,6 +1,13 @@
 package study
 
-import "image/color"
+import (
+	"hash/fnv"
+	"image/color"
+	"strconv"
+	"strings"
+
+	"github.com/pulmonode/pulmonode/inference/result"
+)
 
 // Color is a colour as screens and as segmentations know it.
 type Color struct {
@@ -22,5 +29,18 @@ var colors = [...]Color{
 	{color.RGBA{255, 95, 90, 255}, [3]int{40508, 48442, 42057}},   // red
 }
 
-// NoduleColor is the colour of the nodule at index i of the result; they repeat.
+// ColorOf is the colour of a nodule. It follows the number in the nodule's ID,
+// which is kept over generations, and never its place in the result: that
+// changes with what was found beside it. Colours repeat.
+func ColorOf(n *result.Nodule) Color {
+	digits := n.ID[len(strings.TrimRight(n.ID, "0123456789")):]
+	if number, err := strconv.ParseUint(digits, 10, 64); err == nil && number > 0 {
+		return colors[(number-1)%uint64(len(colors))]
+	}
+	h := fnv.New64a() // an ID that we did not give
+	h.Write([]byte(n.ID))
+	return colors[h.Sum64()%uint64(len(colors))]
+}
+
+// NoduleColor is the colour at index i. ColorOf takes its place.
 func NoduleColor(i int) Color { return colors[i%len(colors)] }
