@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -66,15 +65,16 @@ type parts struct {
 
 // Node is a node that runs.
 type Node struct {
-	config  *config.Config
-	log     *zap.Logger
-	store   *store.Store
-	queue   *job.Queue
-	tracker *series.Tracker
-	models  *models
-	analyst *analyst
-	admin   *admin.Server
-	metrics *admin.Metrics
+	config   *config.Config
+	log      *zap.Logger
+	store    *store.Store
+	queue    *job.Queue
+	tracker  *series.Tracker
+	models   *models
+	analyst  *analyst
+	admin    *admin.Server
+	metrics  *admin.Metrics
+	identity *secure.Identity // of [tls]
 
 	server    *dimse.Server
 	secure    *dimse.Server // nil without [tls] listen
@@ -105,7 +105,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		return nil, err
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	n := &Node{config: c, log: log, metrics: admin.NewMetrics(), missed: make(chan struct{}, 1), failed: make(chan error, 4), cancel: cancel}
+	n := &Node{config: c, log: log, metrics: admin.NewMetrics(), identity: secure.New(c, log), missed: make(chan struct{}, 1), failed: make(chan error, 4), cancel: cancel}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Stop())
@@ -128,7 +128,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		destinations = append(destinations, one)
 		peer := deliver.Destination{Destination: one, AETitle: d.AETitle, Address: d.Address}
 		if d.TLS {
-			peer.TLS = func() (*tls.Config, error) { return secure.Client(c) }
+			peer.TLS = n.identity.Client
 		}
 		peers[d.Name] = peer
 	}
@@ -241,7 +241,7 @@ func (n *Node) listen(ctx, background context.Context, sources []source) error {
 	}
 	n.listeners = append(n.listeners, l)
 	if n.config.TLS.Listen != "" {
-		profile, err := secure.Server(n.config)
+		profile, err := n.identity.Server()
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/dimse"
@@ -278,7 +279,7 @@ func TestDestinations(t *testing.T) {
 	hospital, stranger := securetest.NewAuthority(t), securetest.NewAuthority(t)
 	own := hospital.Settings(t, "node")
 	overTLS := func(s config.TLS) string {
-		profile, err := secure.Server(&config.Config{TLS: s})
+		profile, err := secure.New(&config.Config{TLS: s}, zap.NewNop()).Server()
 		if err != nil {
 			t.Fatal(err)
 		}

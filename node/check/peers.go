@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 
+	"go.uber.org/zap"
+
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/dimse"
 	"github.com/pulmonode/pulmonode/dimse/dataset"
@@ -39,6 +41,7 @@ func Echo(ctx context.Context, c dimse.Client) error {
 // destinations sends each a C-ECHO, all at once.
 func (s surroundings) destinations(ctx context.Context, c *config.Config) []config.Fault {
 	found := make([][]config.Fault, len(c.Destination))
+	identity := secure.New(c, zap.NewNop())
 	var wg sync.WaitGroup
 	for i, d := range c.Destination {
 		wg.Go(func() {
@@ -48,7 +51,7 @@ func (s surroundings) destinations(ctx context.Context, c *config.Config) []conf
 				Timeouts: dimse.Timeouts{Connect: s.echoWithin, Closing: s.closeWithin}}
 			if d.TLS {
 				var err error
-				if client.TLS, err = secure.Client(c); err != nil {
+				if client.TLS, err = identity.Client(); err != nil {
 					return // certificates said so
 				}
 			}

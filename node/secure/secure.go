@@ -5,71 +5,147 @@
 package secure
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
+	"sync"
+
+	"go.uber.org/zap"
 
 	"github.com/pulmonode/pulmonode/config"
 )
 
-// Server is the profile of the encrypted listener. The files are read for each
-// connection, so a renewed certificate needs no restart; they must be readable
-// now as well, so that a wrong path shows at the start.
-func Server(c *config.Config) (*tls.Config, error) {
-	load := func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		t, authority, err := identity(c)
-		if err != nil {
-			return nil, err
+// Identity is this node's certificate, and the authorities it trusts, as their
+// files last held them whole. The files are read for each connection, so a
+// renewed certificate needs no restart. While they hold something broken, as
+// between the writing of a certificate and that of its key, the former ones go
+// on, and the log says so.
+type Identity struct {
+	settings config.TLS
+	log      *zap.Logger
+
+	mu             sync.Mutex
+	seen           contents // what was looked at last
+	err            error    // why that is broken
+	server, client *tls.Config
+}
+
+// contents are those of the certificate, its key and the authorities.
+type contents [3][]byte
+
+func (c contents) equal(d contents) bool {
+	for i := range c {
+		if !bytes.Equal(c[i], d[i]) {
+			return false
 		}
-		t.ClientCAs, t.ClientAuth = authority, tls.RequireAndVerifyClientCert
-		return t, nil
 	}
-	if _, err := load(nil); err != nil {
+	return true
+}
+
+// New is the identity that the settings name. Nothing is read yet.
+func New(c *config.Config, log *zap.Logger) *Identity {
+	return &Identity{settings: c.TLS, log: log}
+}
+
+// Server is the profile of the encrypted listener. The files must be whole now,
+// so that a wrong path shows at the start.
+func (i *Identity) Server() (*tls.Config, error) {
+	if err := i.refresh(); err != nil {
 		return nil, err
 	}
 	t := profile()
-	t.GetConfigForClient = load
-	return t, nil
-}
-
-// Client is the profile of one connection to a destination. It reads the files:
-// ask for it anew for each connection.
-func Client(c *config.Config) (*tls.Config, error) {
-	t, authority, err := identity(c)
-	if err != nil {
-		return nil, err
+	t.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.refreshLocked()
+		return i.server, nil
 	}
-	t.RootCAs = authority
 	return t, nil
 }
 
-// identity is the profile with this node's certificate, and whom it trusts.
-func identity(c *config.Config) (*tls.Config, *x509.CertPool, error) {
-	pair, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
+// Client is the profile of one connection to a destination: ask for it anew for
+// each.
+func (i *Identity) Client() (*tls.Config, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.refreshLocked()
+	if i.client == nil {
+		return nil, i.err
+	}
+	return i.client.Clone(), nil
+}
+
+// refresh looks at the files; an error is what is wrong with them now.
+func (i *Identity) refresh() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.refreshLocked()
+	return i.err
+}
+
+func (i *Identity) refreshLocked() {
+	found, err := i.read()
+	if err == nil && i.err == nil && i.server != nil && found.equal(i.seen) {
+		return
+	}
+	var server, client *tls.Config
+	if err == nil {
+		server, client, err = found.profiles()
+	}
+	switch former := i.server != nil; {
+	case err != nil && former && (i.err == nil || i.err.Error() != err.Error()):
+		i.log.Error("certificate_not_renewed", zap.Error(err), zap.String("do", "the former one goes on until the files of [tls] are whole: `pulmonode check` says what they need"))
+	case err == nil && former:
+		i.log.Info("certificate_renewed")
+	}
+	if i.seen, i.err = found, err; err == nil {
+		i.server, i.client = server, client
+	}
+}
+
+func (i *Identity) read() (c contents, err error) {
+	for at, file := range []struct{ key, path string }{
+		{"certificate", i.settings.Certificate}, {"key", i.settings.Key}, {"client_ca", i.settings.ClientCA},
+	} {
+		if c[at], err = os.ReadFile(file.path); err != nil {
+			return c, fmt.Errorf("[tls] %s: %w", file.key, err)
+		}
+	}
+	return c, nil
+}
+
+// profiles are those of the listener and of a client with these files.
+func (c contents) profiles() (server, client *tls.Config, err error) {
+	pair, err := tls.X509KeyPair(c[0], c[1])
 	if err != nil {
 		return nil, nil, fmt.Errorf("[tls] certificate: %w", err)
 	}
-	authority, err := Authorities(c.TLS.ClientCA)
+	authorities, err := authoritiesOf(c[2])
 	if err != nil {
 		return nil, nil, fmt.Errorf("[tls] client_ca: %w", err)
 	}
-	t := profile()
-	t.Certificates = []tls.Certificate{pair}
-	return t, authority, nil
+	server, client = profile(), profile()
+	server.Certificates, client.Certificates = []tls.Certificate{pair}, []tls.Certificate{pair}
+	server.ClientCAs, server.ClientAuth = authorities, tls.RequireAndVerifyClientCert
+	client.RootCAs = authorities
+	return server, client, nil
 }
 
 // profile is what both sides have in common. TLS 1.2 only with AEAD and
 // ephemeral keys (BCP 195, section 4.2); TLS 1.3 has nothing else.
 func profile() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		CipherSuites: []uint16{
-			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		},
+	return &tls.Config{MinVersion: tls.VersionTLS12, CipherSuites: CipherSuites()}
+}
+
+// CipherSuites are those taken in TLS 1.2.
+func CipherSuites() []uint16 {
+	return []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 	}
 }
 
@@ -79,6 +155,10 @@ func Authorities(path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, err
 	}
+	return authoritiesOf(pem)
+}
+
+func authoritiesOf(pem []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, errors.New("the file holds no PEM certificate")

@@ -43,10 +43,14 @@ func NewAuthority(t testing.TB) *Authority {
 }
 
 // Sign writes a certificate for 127.0.0.1 and its key, both PEM.
-func (a *Authority) Sign(t testing.TB, certificate, key, name string, from, to time.Time) {
+func (a *Authority) Sign(t testing.TB, certificate, key, name string, from, to time.Time, change ...func(*x509.Certificate)) {
 	t.Helper()
 	k := newKey(t)
-	der, err := x509.CreateCertificate(rand.Reader, template(name, from, to), a.certificate, k.Public(), a.key)
+	c := template(name, from, to)
+	for _, f := range change {
+		f(c)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, a.certificate, k.Public(), a.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,9 +65,16 @@ func (a *Authority) Sign(t testing.TB, certificate, key, name string, from, to t
 // trusts too.
 func (a *Authority) Settings(t testing.TB, name string) config.TLS {
 	t.Helper()
+	return a.SettingsFor(t, name, time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))
+}
+
+// SettingsFor is Settings with a certificate that holds from then to then, and
+// is otherwise as changed.
+func (a *Authority) SettingsFor(t testing.TB, name string, from, to time.Time, change ...func(*x509.Certificate)) config.TLS {
+	t.Helper()
 	dir := t.TempDir()
 	s := config.TLS{Certificate: filepath.Join(dir, "node.pem"), Key: filepath.Join(dir, "node.key"), ClientCA: a.File}
-	a.Sign(t, s.Certificate, s.Key, name, time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))
+	a.Sign(t, s.Certificate, s.Key, name, from, to, change...)
 	return s
 }
 
