@@ -118,6 +118,11 @@ type Server struct {
 	// itself, before the Handler is asked: for the log.
 	Refused func(a *Association, r *Reject)
 
+	// NoRequest, when not nil, hears of each connection that failed before an
+	// association request could be read: a TLS handshake that was refused, or an
+	// *AbortError where what came is no such request. For the log, as Refused.
+	NoRequest func(remote net.Addr, err error)
+
 	mu        sync.Mutex
 	listeners map[net.Listener]bool
 	conns     map[*serverConn]bool // every connection
@@ -289,6 +294,7 @@ func (c *serverConn) serve() {
 		secure := tls.Server(conn, s.TLS)
 		secure.SetDeadline(time.Now().Add(times.Request))
 		if err := secure.Handshake(); err != nil {
+			s.noRequest(conn, err)
 			return
 		}
 		secure.SetDeadline(time.Time{})
@@ -306,6 +312,14 @@ func (c *serverConn) serve() {
 	}
 	if rq := c.request(); rq != nil {
 		c.associate(rq, state)
+	} else if errors.As(t.ended, new(*AbortError)) {
+		s.noRequest(conn, t.ended)
+	}
+}
+
+func (s *Server) noRequest(c net.Conn, err error) {
+	if s.NoRequest != nil {
+		s.NoRequest(c.RemoteAddr(), err)
 	}
 }
 

@@ -25,7 +25,7 @@ func Refusal(err error) (word, clause string) {
 		op        *net.OpError
 	)
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, net.ErrClosed):
 		return "", ""
 	case errors.As(err, &plain):
 		return "plain_text", "it speaks no TLS on the port of [tls] listen"
