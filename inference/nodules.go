@@ -60,7 +60,8 @@ func describe(img *image, nodules []refine.Nodule, s Series) []result.Nodule {
 			CenterLPS: m.Center, VolumeMM3: m.VolumeMM3, LongAxisMM: m.LongMM, ShortAxisMM: m.ShortMM,
 			MaxDiam3DMM: m.MaxDiam3DMM, MeanHU: m.MeanHU, SDHU: m.SDHU, Score: n.Score, NoduleProb: n.Probability,
 			LongAxis: m.Long, ShortAxis: m.Short, KeySlice: ct.Grid.Instances[m.Key].SOPInstanceUID,
-			Characteristics: map[string]result.Characteristic{}, Mask: n.Mask, Laterality: laterality(&n.Mask, img.side),
+			Characteristics: map[string]result.Characteristic{}, Mask: n.Mask, Probabilities: n.Probabilities,
+			Laterality: laterality(&n.Mask, img.side),
 		}
 		for z := range n.Mask.NZ {
 			if m.AreaMM2[z] > 0 {

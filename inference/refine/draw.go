@@ -55,6 +55,23 @@ func (r *refiner) draw(n *Nodule, l *look, p *part) bool {
 	return true
 }
 
+// probabilities rounds p, laid out as the mask's voxels, so that the rounded
+// threshold still tells the contour from the rim: up within, down around it.
+// What reaches the threshold outside belongs to another structure or nodule.
+func probabilities(m *result.Mask, p []float32, threshold float64) result.Probabilities {
+	out := result.Probabilities{X0: m.X0, Y0: m.Y0, Z0: m.Z0, NX: m.NX, NY: m.NY, NZ: m.NZ, Values: make([]uint8, len(p))}
+	for i, v := range p {
+		v := float64(v) * result.MostProbable
+		switch {
+		case m.Bits[i]:
+			out.Values[i] = uint8(math.Ceil(v))
+		case v < threshold*result.MostProbable:
+			out.Values[i] = uint8(v)
+		}
+	}
+	return out
+}
+
 // between interpolates the look's probability at a sample position; beyond half
 // a sample around the field it is 0.
 func (l *look) between(s [3]float64) float64 {

@@ -72,6 +72,7 @@ type Options struct {
 // Nodule is a candidate that is one, with its contour.
 type Nodule struct {
 	Mask            result.Mask
+	Probabilities   result.Probabilities
 	Score           float64                  // stage 1
 	Probability     float64                  // that it is a nodule, calibrated
 	Characteristics [4]result.Characteristic // in the order of result.Characteristics
@@ -511,6 +512,7 @@ next:
 	for _, n := range kept {
 		largest(&n.Mask)
 		if v := float64(count(&n.Mask)) * voxel; v >= leastMM3 {
+			n.Probabilities = probabilities(&n.Mask, n.p, r.o.Model.Thresholds["mask"])
 			n.Mask = crop(n.Mask)
 			n.p = nil
 			whole = append(whole, n)

@@ -205,7 +205,7 @@ func TestContoursAreDisjoint(t *testing.T) {
 		}
 		return n
 	}
-	r := &refiner{ct: &CT{Grid: grid}}
+	r := &refiner{ct: &CT{Grid: grid}, o: Options{Model: metadata()}}
 	got := r.distinct([]Nodule{box(10, 0.7), box(18, 0.9)})
 	if len(got) != 2 {
 		t.Fatalf("%d nodules", len(got))
@@ -215,6 +215,38 @@ func TestContoursAreDisjoint(t *testing.T) {
 	}
 	if got[0].Mask.X0 != 18 || count(&got[0].Mask) != 500 || count(&got[1].Mask) != 400 || got[1].Mask.NX != 8 {
 		t.Errorf("the more probable one keeps what both claim: %+v", got)
+	}
+}
+
+func TestProbabilitiesTellTheContourFromItsRim(t *testing.T) {
+	g := grid(160, 160, 60, 0.7, 0.7, 1.25, 0)
+	a, b := result.Point{-60, -40, -170}, result.Point{-49, -40, -170} // beside it
+	ina, inb := ellipsoid(a, 5, 5, 5, 0), ellipsoid(b, 4, 4, 4, 0)
+	ct := scan(g, func(p result.Point) bool { return ina(p) || inb(p) })
+	got := find(t, ct, Options{}, around(g, a, 4), around(g, b, 3))
+	if len(got) != 2 {
+		t.Fatalf("%d nodules", len(got))
+	}
+	for k, n := range got {
+		p, within, rim := n.Probabilities, 0, 0
+		if len(p.Values) != p.NX*p.NY*p.NZ {
+			t.Fatalf("%d values in a box of %d x %d x %d", len(p.Values), p.NX, p.NY, p.NZ)
+		}
+		for i, v := range p.Values {
+			x, y, z := p.X0+i%p.NX, p.Y0+i/p.NX%p.NY, p.Z0+i/(p.NX*p.NY)
+			in := v >= result.MostProbable/2+1 // the threshold is 0.5
+			if in != n.Mask.At(x, y, z) {
+				t.Fatalf("nodule %d, voxel %d %d %d: %d, in the contour: %t", k+1, x, y, z, v, !in)
+			}
+			if in {
+				within++
+			} else if v > 0 {
+				rim++
+			}
+		}
+		if within != count(&n.Mask) || rim == 0 {
+			t.Errorf("nodule %d: %d of %d voxels reach the threshold, %d lie around them", k+1, within, count(&n.Mask), rim)
+		}
 	}
 }
 

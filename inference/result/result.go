@@ -39,6 +39,7 @@ type Result struct {
 	Nodules    []Nodule           `json:"nodules"`   // by malignancy, then volume, both descending
 	// The report of the generation before, empty when there is none.
 	Predecessor       string `json:"predecessor_sr_uid,omitempty"`
+	PredecessorClass  string `json:"predecessor_sr_class_uid,omitempty"`
 	PredecessorSeries string `json:"predecessor_sr_series_uid,omitempty"`
 
 	Grid   *Grid           `json:"-"` // the CT's own grid; nil unless analysed
@@ -73,6 +74,9 @@ type Algorithm struct {
 	Version  string  `json:"version"`
 	Models   []Model `json:"models"`
 	Provider string  `json:"provider"` // "cpu" or "cuda"
+	// SmallestMM is the diameter of the smallest nodules that the models were
+	// evaluated for; 0 where they do not say.
+	SmallestMM float64 `json:"smallest_mm,omitempty"`
 }
 
 // Model is one network file.
@@ -135,7 +139,8 @@ type Nodule struct {
 
 	Characteristics map[string]Characteristic `json:"characteristics"`
 
-	Mask Mask `json:"-"`
+	Mask          Mask          `json:"-"`
+	Probabilities Probabilities `json:"-"`
 }
 
 // Mask is a nodule's contour: voxels of the CT's own grid in a box.
@@ -153,6 +158,19 @@ func (m *Mask) At(x, y, z int) bool {
 	}
 	return m.Bits[(z*m.NY+y)*m.NX+x]
 }
+
+// Probabilities tell how likely a voxel of the CT's own grid belongs to a nodule,
+// in a box that holds its contour and the rim around it. A voxel belongs to the
+// contour where its value reaches the network's threshold; those of other
+// structures in the box are 0.
+type Probabilities struct {
+	X0, Y0, Z0 int     // first voxel of the box in the grid
+	NX, NY, NZ int     // size of the box
+	Values     []uint8 // NZ*NY*NX, x fastest, in parts of MostProbable; nil when not known
+}
+
+// MostProbable is the value of a probability of 1.
+const MostProbable = 255
 
 // Grid is the CT's own voxel grid and the instances that carry its slices.
 // Strings are those of the CT, byte for byte, so that what is written beside
