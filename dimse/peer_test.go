@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -133,8 +134,10 @@ func storeRSP(id uint16, status Status) []byte {
 
 // handler is a node that remembers. CASE's ends go to ends.
 type handler struct {
-	store func(context.Context, *StoreRequest) Status // nil: reads all, success
-	ends  chan End
+	store   func(context.Context, *StoreRequest) Status // nil: reads all, success
+	ends    chan End
+	halfway chan bool // a bystander's first bytes were read
+	decide  func()    // nil: at once; called for CASE
 
 	mu     sync.Mutex
 	stored []string // data sets of CASE
@@ -142,9 +145,14 @@ type handler struct {
 	asked  *Association
 }
 
-func newHandler() *handler { return &handler{ends: make(chan End, 64)} }
+func newHandler() *handler {
+	return &handler{ends: make(chan End, 64), halfway: make(chan bool, 64)}
+}
 
 func (h *handler) Associate(_ context.Context, a *Association) (Session, error) {
+	if h.decide != nil && a.CallingAE == "CASE" {
+		h.decide()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asked = a
@@ -170,15 +178,24 @@ func (s *session) Store(ctx context.Context, r *StoreRequest) Status {
 	if s.isCase && s.h.store != nil {
 		return s.h.store(ctx, r)
 	}
+	if !s.isCase {
+		var half [len(firstHalf)]byte
+		if _, err := io.ReadFull(r.Data, half[:]); err != nil || string(half[:]) != firstHalf {
+			return CannotUnderstand
+		}
+		s.h.halfway <- true
+		if b, err := io.ReadAll(r.Data); err != nil || string(b) != secondHalf {
+			return CannotUnderstand
+		}
+		return Success
+	}
 	b, err := io.ReadAll(r.Data)
 	if err != nil {
 		return ProcessingFailure
 	}
 	s.h.mu.Lock()
 	defer s.h.mu.Unlock()
-	if s.isCase {
-		s.h.stored, s.h.last = append(s.h.stored, string(b)), r
-	}
+	s.h.stored, s.h.last = append(s.h.stored, string(b)), r
 	return Success
 }
 
@@ -275,23 +292,99 @@ func (p *peer) hangUp() {
 	}
 }
 
-// bystander is an association in the middle of a C-STORE. Whatever befalls the
-// others, finish finds it undisturbed.
+// bystander is an association in the middle of a C-STORE: half of its data set
+// was sent, and read by the session. Whatever befalls the others, finish finds it
+// undisturbed.
 type bystander struct{ *peer }
 
-func newBystander(t testing.TB, address string) bystander {
-	p := connect(t, address)
-	p.send(associateRQ(t, func(a *pdu.AAssociate) { a.CallingAE = "BYSTANDER" }))
-	p.expect("the bystander's acceptance", associateAC(t, func(a *pdu.AAssociate) { a.CallingAE = "BYSTANDER" }))
-	p.send(storeRQ(1), pData(value(3, dataMore, []byte("half "))))
-	return bystander{p}
+const firstHalf, secondHalf = "half ", "done"
+
+func newBystander(t testing.TB, h *handler, address string) bystander {
+	t.Helper()
+	b := bystander{connect(t, address)}
+	b.begin(h)
+	return b
+}
+
+func (b bystander) begin(h *handler) {
+	b.t.Helper()
+	b.send(associateRQ(b.t, func(a *pdu.AAssociate) { a.CallingAE = "BYSTANDER" }))
+	b.expect("the bystander's acceptance", associateAC(b.t, func(a *pdu.AAssociate) { a.CallingAE = "BYSTANDER" }))
+	b.send(storeRQ(1), pData(value(3, dataMore, []byte(firstHalf))))
+	<-h.halfway
 }
 
 func (b bystander) finish() {
 	b.t.Helper()
-	b.send(pData(value(3, dataLast, []byte("done"))))
+	b.send(pData(value(3, dataLast, []byte(secondHalf))))
 	b.expect("the bystander's response", storeRSP(1, Success))
 	b.send(pdu.AReleaseRQ)
-	b.hangUp()
-	b.expectEnd("the bystander's release", pdu.AReleaseRP)
+	b.expect("the bystander's release", pdu.AReleaseRP)
+	b.Close()
+}
+
+// situation is what a peer sends from its connection to its hanging up, all that
+// it gets, and how its session ends.
+type situation struct {
+	name string
+	sent []byte
+	got  []byte
+	end  How
+}
+
+// noSession is the end of what never became an association.
+const noSession = How(255)
+
+// play puts a running server into each situation. Beside each, another
+// association is in the middle of a C-STORE and finds nothing changed; and both
+// together cost no more memory than what was sent explains.
+func play(t *testing.T, table []situation) {
+	kept := storeRSP(1, Success)
+	kept = kept[len(kept)-24:] // status and instance
+	for _, test := range table {
+		t.Run(test.name, func(t *testing.T) {
+			h := newHandler()
+			address := start(t, &Server{AETitle: "PULMONODE", Handler: h, AbstractSyntaxes: []string{ct}, Timeouts: Timeouts{Closing: patient}})
+			beside := newBystander(t, h, address)
+			before := allocated()
+			p := connect(t, address)
+			p.send(test.sent)
+			p.hangUp()
+			p.expectEnd("the answer", test.got)
+			if test.end != noSession {
+				h.ended(t, test.end)
+			}
+			beside.finish()
+			if len(h.ends) > 0 {
+				t.Errorf("the session ended again: %+v", <-h.ends)
+			}
+			if told := bytes.Count(test.got, kept); len(h.stored) != told {
+				t.Errorf("%d instances were kept, and the peer was told so of %d", len(h.stored), told)
+			}
+			if cost, most := allocated()-before, uint64(16*len(test.sent)+1<<20); cost > most {
+				t.Errorf("%d bytes that were sent cost %d bytes of memory, more than %d", len(test.sent), cost, most)
+			}
+		})
+	}
+}
+
+// ended waits for the end of CASE's session.
+func (h *handler) ended(t testing.TB, want How) {
+	t.Helper()
+	select {
+	case e := <-h.ends:
+		if e.How != want || (e.Err == nil) != (want == Released) {
+			t.Errorf("ended %+v, want %v", e, want)
+		}
+	case <-time.After(patient):
+		t.Error("the session never ended")
+	}
+}
+
+// allocated is what was ever taken from the heap: what something costs in all,
+// and more than it can hold at once.
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
 }

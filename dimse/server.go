@@ -491,6 +491,8 @@ func (s *Server) refuses(rq *pdu.AAssociate) *Reject {
 		return rejectContextName
 	case s.AETitle != "" && rq.CalledAE != s.AETitle:
 		return rejectCalledAE
+	case !isTitle(rq.CallingAE):
+		return rejectCallingAE
 	}
 	return nil
 }
