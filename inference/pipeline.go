@@ -72,6 +72,8 @@ func Open(o Options) (*Pipeline, error) {
 		p.algorithm.Models = append(p.algorithm.Models, result.Model{
 			Role: string(s.role), SHA256: s.session.Graph.SHA256, Version: s.session.Metadata.Version,
 		})
+		// What one stage was not evaluated for the whole was not.
+		p.algorithm.SmallestMM = max(p.algorithm.SmallestMM, s.session.Metadata.SmallestMM)
 		if w := s.session.Warning; w != "" && !slices.Contains(p.warnings, w) {
 			p.warnings = append(p.warnings, w)
 			o.Log(w)

@@ -181,7 +181,7 @@ func (a *analyst) examine(ctx context.Context, log *zap.Logger, k store.Key, c s
 	if err != nil {
 		return nil, header, err
 	}
-	r.Predecessor, r.PredecessorSeries = earlier.instance, earlier.series
+	r.PredecessorClass, r.Predecessor, r.PredecessorSeries = earlier.class, earlier.instance, earlier.series
 	return r, header, nil
 }
 
@@ -305,7 +305,7 @@ func (a *analyst) uids(k store.Key, generation int) (func(kind string, index int
 }
 
 // earlierReport is the report of the generation before.
-type earlierReport struct{ instance, series string }
+type earlierReport struct{ class, instance, series string }
 
 // predecessor returns the result of the latest earlier generation that was
 // analysed, and its report; nil when there is none.
@@ -331,7 +331,7 @@ func (a *analyst) predecessor(k store.Key, generation int) (*result.Result, earl
 		}
 		for _, f := range m.Files {
 			if f.Kind == kindSR {
-				return r, earlierReport{f.SOPInstanceUID, a.store.UID(k, n, store.AttemptKind(seriesOf(kindSR), m.Attempt), 0)}, nil
+				return r, earlierReport{f.SOPClassUID, f.SOPInstanceUID, a.store.UID(k, n, store.AttemptKind(seriesOf(kindSR), m.Attempt), 0)}, nil
 			}
 		}
 		return r, earlierReport{}, nil

@@ -29,7 +29,7 @@ var (
 	deviceModel              = coded("121015", "DCM", "Device Observer Model Name")                 // TID 1004
 	deviceSerial             = coded("121016", "DCM", "Device Observer Serial Number")              // TID 1004
 	procedureReported        = coded("121058", "DCM", "Procedure reported")                         // TID 1500
-	ctOfChest                = coded("169069000", "SCT", "CT of chest")                             // where the images name no procedure
+	ctOfAnyRegion            = coded("25045-6", "LN", "CT Unspecified body region")                 // CID 100; where the images name no procedure
 	imagingMeasurements      = coded("126010", "DCM", "Imaging Measurements")                       // TID 1500
 	qualitativeEvaluations   = coded("C0034375", "UMLS", "Qualitative Evaluations")                 // TID 1500
 	findingsSummary          = coded("111017", "DCM", "CAD Processing and Findings Summary")        // TID 4101
@@ -136,7 +136,7 @@ type answer struct {
 
 // characteristic is one of the four questions that a nodule is asked. The
 // concepts and the public answers are those of the published reports of the
-// LIDC-IDRI collection. Its ratings from 1 to 5 are readers' and have no place
+// LIDC-IDRI collection (Fedorov et al. 2020, doi:10.1002/mp.14445). Its ratings from 1 to 5 are readers' and have no place
 // here: where the networks say less than a rating, the answer is private.
 type characteristic struct {
 	key     string // in result.Nodule
@@ -190,7 +190,7 @@ var characteristics = []characteristic{
 		concept: coded("C3672", "NCIt", "Calcification"),
 		answers: []answer{
 			{"absent", absent},
-			{"present", coded("RID28472", "RADLEX", "present")},
+			{"present", coded("52101004", "SCT", "Present")},
 		},
 		of:     absent,
 		phrase: "Probability of absence of calcification",

@@ -1,6 +1,7 @@
 package sr
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -41,6 +42,48 @@ func (i *item) add(relationship string, children ...*item) *item {
 		}
 	}
 	return i
+}
+
+// whole refuses a tree in which a code lacks a part: a reader could only guess
+// what it means.
+func (i *item) whole() error {
+	named := i.name != (study.Code{})
+	if i.name.Value == "" != !named || named && (i.name.Scheme == "" || i.name.Meaning == "") {
+		return fmt.Errorf("a %s is named by the code (%q, %q, %q), which is not whole", i.valueType, i.name.Value, i.name.Scheme, i.name.Meaning)
+	}
+	if !named && !unnamed[i.valueType] {
+		return fmt.Errorf("a %s has no concept name", i.valueType)
+	}
+	for _, e := range i.value {
+		if e.Tag == tag.ConceptCodeSequence && !wholeCode(e) {
+			return fmt.Errorf("the value of %s is a code that is not whole", i.name.Meaning)
+		}
+	}
+	for _, c := range i.children {
+		if err := c.whole(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unnamed are the value types whose name a template may leave out.
+var unnamed = map[string]bool{"IMAGE": true, "SCOORD": true, "SCOORD3D": true}
+
+// wholeCode says whether each item of a code sequence has a value and a meaning.
+func wholeCode(e *dicom.Element) bool {
+	for _, item := range e.Value.GetValue().([]*dicom.SequenceItemValue) {
+		filled := map[tag.Tag]bool{}
+		for _, a := range item.GetValue().([]*dicom.Element) {
+			s, ok := a.Value.GetValue().([]string)
+			filled[a.Tag] = ok && len(s) > 0 && s[0] != ""
+		}
+		value := filled[tag.CodeValue] || filled[tag.LongCodeValue]
+		if !filled[tag.CodeMeaning] || !filled[tag.URNCodeValue] && !(value && filled[tag.CodingSchemeDesignator]) {
+			return false
+		}
+	}
+	return true
 }
 
 // elements are the attributes of the item: of the data set itself at the root.

@@ -24,6 +24,9 @@ func (w *writer) document(images []sourceImage) []*dicom.Element {
 			study.Text(tag.CodingSchemeResponsibleOrganization, study.Manufacturer),
 		)),
 	}
+	if requests := w.repertoire.Requests(); len(requests) > 0 {
+		out = append(out, study.Sequence(tag.ReferencedRequestSequence, requests...))
+	}
 	if w.ending.completion != "COMPLETE" {
 		out = append(out, study.Text(tag.CompletionFlagDescription, cmp.Or(w.why(), strings.Join(w.r.Warnings, "; "))))
 	}

@@ -10,7 +10,7 @@ import (
 // ending is how an outcome is reported. A series that was not analysed has no
 // code and no word in common with one that was.
 type ending struct {
-	series     string // Series Description
+	series     string // what the Series Description ends in
 	completion string // Completion Flag (PS3.3 C.17.2)
 	// detections and analyses are of CID 6042. The summary of CID 6047 is given
 	// only for analyses that succeeded, because the words of 111245, "No
@@ -19,10 +19,10 @@ type ending struct {
 }
 
 var endings = map[result.Outcome]ending{
-	result.OutcomeNodules: {"pulmonode: nodules found", "COMPLETE", succeeded, succeeded, withFindings},
-	result.OutcomeNone:    {"pulmonode: no nodule found", "COMPLETE", succeeded, succeeded, withoutFindings},
-	result.OutcomeSkipped: {"pulmonode: NOT ANALYSED", "PARTIAL", notAttempted, notAttempted, study.Code{}},
-	result.OutcomeFailed:  {"pulmonode: ANALYSIS FAILED", "PARTIAL", failed, failed, study.Code{}},
+	result.OutcomeNodules: {"nodules found", "COMPLETE", succeeded, succeeded, withFindings},
+	result.OutcomeNone:    {"no nodule found", "COMPLETE", succeeded, succeeded, withoutFindings},
+	result.OutcomeSkipped: {"NOT ANALYSED", "PARTIAL", notAttempted, notAttempted, study.Code{}},
+	result.OutcomeFailed:  {"ANALYSIS FAILED", "PARTIAL", failed, failed, study.Code{}},
 }
 
 // of is the ending of a result: of one that saw a part only, that of a part.

@@ -34,7 +34,7 @@ func Example() {
 		}
 	}
 	r := &result.Result{
-		Series:    result.Series{StudyInstanceUID: "2.25.1", SeriesInstanceUID: "2.25.2"},
+		Series:    result.Series{StudyInstanceUID: "2.25.1", SeriesInstanceUID: "2.25.2", FrameOfReferenceUID: "2.25.6"},
 		Closed:    result.Closed{Time: time.Date(2026, 1, 2, 10, 0, 0, 0, time.UTC)},
 		Outcome:   result.OutcomeNodules,
 		Algorithm: result.Algorithm{Name: "pulmonode", Version: "1.0.0"},

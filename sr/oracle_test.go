@@ -2,10 +2,16 @@ package sr
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/pulmonode/pulmonode/sr/study"
 )
 
 // python is an interpreter that has highdicom and pydicom.
@@ -56,4 +62,28 @@ func TestHighdicomReadsWhatWasPutIn(t *testing.T) {
 	ask(t, "sr.py", cases)
 }
 
-func TestCodesMeanWhatPydicomSays(t *testing.T) { ask(t, "codes.py", all) }
+// literal finds the codes that stand outside the table of this package.
+var literal = regexp.MustCompile(`Code\{(?:Value: )?"([^"]+)", (?:Scheme: )?"([^"]+)", (?:Meaning: )?"([^"]+)"\}`)
+
+// TestEveryCodeIsPublished holds every code that a result may have against the
+// published dictionaries.
+func TestEveryCodeIsPublished(t *testing.T) {
+	codes := slices.Clone(all)
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		for _, m := range literal.FindAllStringSubmatch(string(source), -1) {
+			codes = append(codes, study.Code{Value: m[1], Scheme: m[2], Meaning: m[3]})
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(codes) < len(all)+8 {
+		t.Errorf("only %d codes were found beside the table: they are written in another form", len(codes)-len(all))
+	}
+	ask(t, "codes.py", codes)
+}

@@ -226,7 +226,7 @@ func (w *writer) center(n *result.Nodule) *item {
 	if !finite(c[0]) || !finite(c[1]) || !finite(c[2]) {
 		return nil
 	}
-	if w.kind.scoord3d && w.frameOfReference != "" {
+	if w.kind.scoord3d {
 		return scoord3d(center, w.frameOfReference, "POINT", c[:]...)
 	}
 	z := w.nearest(c)

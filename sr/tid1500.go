@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/suyashkumar/dicom/pkg/tag"
+
 	"github.com/pulmonode/pulmonode/dimse/dataset"
 	"github.com/pulmonode/pulmonode/sr/study"
 )
@@ -33,12 +35,13 @@ func (w *writer) root(images []sourceImage) (*item, error) {
 func (w *writer) procedures() []*item {
 	var out []*item
 	for _, p := range w.ct.Items(dataset.ProcedureCodeSequence) {
-		if c := codeOf(p); c.Value != "" && c.Scheme != "" && c.Meaning != "" {
-			out = append(out, code(procedureReported, c))
+		if c := w.repertoire.Coded(p); c != nil {
+			out = append(out, &item{valueType: "CODE", name: procedureReported,
+				value: study.Item(study.Sequence(tag.ConceptCodeSequence, c))})
 		}
 	}
 	if len(out) == 0 {
-		out = append(out, code(procedureReported, ctOfChest))
+		out = append(out, code(procedureReported, ctOfAnyRegion))
 	}
 	return out
 }
@@ -78,8 +81,8 @@ func (w *writer) searched() string {
 	}
 	s += fmt.Sprintf(", of %d x %d pixels of %.2f x %.2f mm, by %s %s",
 		g.Columns, g.Rows, g.PixelSpacing[1], g.PixelSpacing[0], w.r.Algorithm.Name, w.r.Algorithm.Version)
-	if w.o.SmallestMM > 0 {
-		s += fmt.Sprintf(", which was evaluated for nodules of %.0f mm and more", w.o.SmallestMM)
+	if mm := w.r.Algorithm.SmallestMM; mm > 0 {
+		s += fmt.Sprintf(", which was evaluated for nodules of %g mm and more", mm)
 	}
 	return s + "."
 }

@@ -27,13 +27,13 @@ type Options struct {
 	SOPInstanceUID    string
 	SeriesInstanceUID string
 	SeriesNumber      int
-	DeviceUID         string  // of the installation; empty names the program
-	Segmentation      *Object // segment N is nodule N; nil where there is none
-	KeyImages         []Object
-	// SmallestMM is the diameter of the smallest nodules that the models were
-	// evaluated for. A negative report means nothing for smaller ones and says
-	// so; 0 says nothing.
-	SmallestMM float64
+	// SeriesName begins the Series Description, which goes on with how the
+	// analysis ended; empty names the program.
+	SeriesName   string
+	AsReceived   bool    // text of the images in their own character set
+	DeviceUID    string  // of the installation; empty names the program
+	Segmentation *Object // segment N is nodule N; nil where there is none
+	KeyImages    []Object
 	// Predecessor is the report that this one replaces: that of the instance
 	// which the result names. An empty class is this report's own.
 	Predecessor *Object
@@ -62,6 +62,7 @@ type writer struct {
 	kind             kind
 	ending           ending
 	frameOfReference string
+	repertoire       study.Repertoire
 }
 
 // Write makes the report of a result as a Part 10 file. ct is the header of any
@@ -72,9 +73,12 @@ func Write(ct *dataset.Dataset, r *result.Result, o Options) ([]byte, error) {
 	if err := w.checkResult(); err != nil {
 		return nil, fmt.Errorf("no report is written: %w", err)
 	}
-	w.frameOfReference = cmp.Or(r.Series.FrameOfReferenceUID, ct.Text(dataset.FrameOfReferenceUID))
+	w.repertoire = study.RepertoireOf(ct, o.AsReceived)
 	images := sourceImages(ct, r.Grid)
 	root, err := w.root(images)
+	if err == nil {
+		err = root.whole()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("no report is written: %w", err)
 	}
@@ -84,7 +88,8 @@ func Write(ct *dataset.Dataset, r *result.Result, o Options) ([]byte, error) {
 		SeriesInstanceUID: o.SeriesInstanceUID,
 		Modality:          "SR",
 		SeriesNumber:      o.SeriesNumber,
-		SeriesDescription: study.OfGeneration(w.ending.series, r.Generation),
+		SeriesDescription: study.OfGeneration(cmp.Or(o.SeriesName, study.Manufacturer)+": "+w.ending.series, r.Generation),
+		AsReceived:        o.AsReceived,
 		InstanceNumber:    1,
 		Time:              r.Closed.Time,
 		Algorithm:         r.Algorithm,
@@ -155,6 +160,7 @@ func (w *writer) checkResult() error {
 			}
 		}
 	}
+	w.frameOfReference = cmp.Or(w.r.Series.FrameOfReferenceUID, w.ct.Text(dataset.FrameOfReferenceUID))
 	switch analysed := w.analysed(); {
 	case !analysed && w.why() == "":
 		return fmt.Errorf("the series was not analysed and no reason is given")
@@ -166,6 +172,8 @@ func (w *writer) checkResult() error {
 		return nil
 	case trackedTwice(w.r.Nodules):
 		return fmt.Errorf("two nodules have the same tracking UID")
+	case len(w.r.Nodules) > 0 && dataset.ValidUID(w.frameOfReference) != nil:
+		return fmt.Errorf("the images have no usable Frame of Reference UID: where the nodules lie could not be said")
 	case w.r.Grid == nil || len(w.r.Grid.Instances) == 0:
 		return fmt.Errorf("the images that were analysed are not named")
 	}

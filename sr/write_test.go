@@ -369,9 +369,9 @@ func TestWhatWasNotMeasuredIsNotZero(t *testing.T) {
 }
 
 func TestNegativeReportSaysWhatWasSearched(t *testing.T) {
-	o := bare()
-	o.SmallestMM = 3
-	rep, err := Read(written(t, ended(result.OutcomeNone, ""), o))
+	r := ended(result.OutcomeNone, "")
+	r.Algorithm.SmallestMM = 3
+	rep, err := Read(written(t, r, bare()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -402,6 +402,7 @@ func TestRefusals(t *testing.T) {
 		"another series":           {func(r *result.Result, _ *Options) { r.Series.SeriesInstanceUID = "1.2" }, "another series"},
 		"no closing time":          {func(r *result.Result, _ *Options) { r.Closed = result.Closed{} }, "closed"},
 		"no grid":                  {func(r *result.Result, _ *Options) { r.Grid = nil }, "not named"},
+		"no frame of reference":    {func(r *result.Result, _ *Options) { r.Series.FrameOfReferenceUID = "" }, "Frame of Reference"},
 		"no spacing":               {func(r *result.Result, _ *Options) { r.Grid.PixelSpacing[0] = 0 }, "geometry"},
 		"no algorithm":             {func(r *result.Result, _ *Options) { r.Algorithm.Version = "" }, "no version"},
 		"own UID":                  {func(_ *result.Result, o *Options) { o.SOPInstanceUID = "" }, "SOP Instance UID"},
@@ -426,7 +427,11 @@ func TestRefusals(t *testing.T) {
 	} {
 		r, o := found(), options()
 		c.change(r, &o)
-		b, err := Write(header(), r, o)
+		ct := header()
+		if r.Series.FrameOfReferenceUID == "" {
+			ct.SetText(dataset.FrameOfReferenceUID, "UI")
+		}
+		b, err := Write(ct, r, o)
 		if err == nil || b != nil {
 			t.Errorf("%s: a report is written", name)
 		} else if !strings.Contains(err.Error(), c.says) {

@@ -62,6 +62,7 @@ type Metadata struct {
 	WindowHU    [2]float64         // clipped to, before quantising
 	Levels      int                // of quantisation
 	Thresholds  map[string]float64 // on calibrated probabilities
+	SmallestMM  float64            // diameter of the smallest nodules it was evaluated for; 0: not said
 	Calibration map[string]Platt   // per logit output
 }
 
@@ -161,6 +162,11 @@ func (g *Graph) Check(role Role) (*Metadata, error) {
 			} else if !(v > 0 && v < 1) {
 				fault("the threshold %q is %g; it must lie between 0 and 1", name, v)
 			}
+		}
+	}
+	if _, said := g.Metadata["pulmonode.smallest_mm"]; said && structured("smallest_mm", &m.SmallestMM) {
+		if !(m.SmallestMM > 0 && m.SmallestMM <= 30) {
+			fault("metadata pulmonode.smallest_mm is %g; nodules have more than 0 and at most 30 mm", m.SmallestMM)
 		}
 	}
 	if names := requiredCalibration[role]; len(names) > 0 {

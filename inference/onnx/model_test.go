@@ -31,6 +31,18 @@ func TestParseReadsShapesAndMetadata(t *testing.T) {
 	}
 }
 
+func TestTheSmallestNoduleIsKnownWhereTheModelSaysIt(t *testing.T) {
+	for said, want := range map[string]float64{"": 0, "3": 3, "4.5": 4.5} {
+		g, err := onnx.Parse(onnxtest.Localizer(map[string]string{"smallest_mm": said}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := g.Check(onnx.Localize); err != nil || m.SmallestMM != want {
+			t.Errorf("%q: %+v, %v", said, m, err)
+		}
+	}
+}
+
 func TestAModelThatDoesNotFitIsRefusedWithASentence(t *testing.T) {
 	with := func(key, value string) map[string]string { return map[string]string{key: value} }
 	for name, c := range map[string]struct {
@@ -38,19 +50,21 @@ func TestAModelThatDoesNotFitIsRefusedWithASentence(t *testing.T) {
 		role  onnx.Role
 		says  string
 	}{
-		"the other stage's":         {onnxtest.Refiner(nil), onnx.Localize, `no input "cube"`},
-		"of a later contract":       {onnxtest.Localizer(with("contract", "2")), onnx.Localize, `contract "2"`},
-		"without a version":         {onnxtest.Localizer(with("version", "")), onnx.Localize, "pulmonode.version is missing"},
-		"for another window":        {onnxtest.Localizer(with("window_hu", "[-1350,150]")), onnx.Localize, "its window is"},
-		"for other grey levels":     {onnxtest.Localizer(with("levels", "256")), onnx.Localize, "256 grey levels"},
-		"stage 1 at 2 mm":           {onnxtest.Localizer(with("spacing_mm", "[2,2,2]")), onnx.Localize, "stage 1 runs at 1 mm"},
-		"spacing of nothing":        {onnxtest.Refiner(with("spacing_mm", "[1,0,0]")), onnx.Refine, "spacings from 0.2 to 3 mm"},
-		"spacing in words":          {onnxtest.Refiner(with("spacing_mm", "fine")), onnx.Refine, `"fine"`},
-		"without the threshold":     {onnxtest.Localizer(with("thresholds", "{}")), onnx.Localize, `lacks "candidate"`},
-		"threshold out of range":    {onnxtest.Localizer(with("thresholds", `{"candidate":1.5}`)), onnx.Localize, "between 0 and 1"},
-		"without calibration":       {onnxtest.Refiner(with("calibration", "")), onnx.Refine, "pulmonode.calibration is missing"},
-		"calibration upside down":   {onnxtest.Refiner(with("calibration", `{"nodule":[-1,0]}`)), onnx.Refine, "a above 0"},
-		"calibration of one output": {onnxtest.Refiner(with("calibration", `{"nodule":[1,0]}`)), onnx.Refine, `lacks "malignancy"`},
+		"the other stage's":          {onnxtest.Refiner(nil), onnx.Localize, `no input "cube"`},
+		"of a later contract":        {onnxtest.Localizer(with("contract", "2")), onnx.Localize, `contract "2"`},
+		"without a version":          {onnxtest.Localizer(with("version", "")), onnx.Localize, "pulmonode.version is missing"},
+		"for another window":         {onnxtest.Localizer(with("window_hu", "[-1350,150]")), onnx.Localize, "its window is"},
+		"for other grey levels":      {onnxtest.Localizer(with("levels", "256")), onnx.Localize, "256 grey levels"},
+		"stage 1 at 2 mm":            {onnxtest.Localizer(with("spacing_mm", "[2,2,2]")), onnx.Localize, "stage 1 runs at 1 mm"},
+		"spacing of nothing":         {onnxtest.Refiner(with("spacing_mm", "[1,0,0]")), onnx.Refine, "spacings from 0.2 to 3 mm"},
+		"spacing in words":           {onnxtest.Refiner(with("spacing_mm", "fine")), onnx.Refine, `"fine"`},
+		"without the threshold":      {onnxtest.Localizer(with("thresholds", "{}")), onnx.Localize, `lacks "candidate"`},
+		"threshold out of range":     {onnxtest.Localizer(with("thresholds", `{"candidate":1.5}`)), onnx.Localize, "between 0 and 1"},
+		"without calibration":        {onnxtest.Refiner(with("calibration", "")), onnx.Refine, "pulmonode.calibration is missing"},
+		"calibration upside down":    {onnxtest.Refiner(with("calibration", `{"nodule":[-1,0]}`)), onnx.Refine, "a above 0"},
+		"a smallest nodule of 0 mm":  {onnxtest.Refiner(with("smallest_mm", "0")), onnx.Refine, "pulmonode.smallest_mm is 0"},
+		"a smallest nodule in words": {onnxtest.Refiner(with("smallest_mm", "small")), onnx.Refine, "pulmonode.smallest_mm is"},
+		"calibration of one output":  {onnxtest.Refiner(with("calibration", `{"nodule":[1,0]}`)), onnx.Refine, `lacks "malignancy"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g, err := onnx.Parse(c.model)

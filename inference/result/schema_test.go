@@ -90,13 +90,13 @@ func TestResultSurvivesItsFile(t *testing.T) {
 		Schema: result.Schema, Series: result.Series{StudyInstanceUID: "1.2", SeriesInstanceUID: "1.2.3", FrameOfReferenceUID: "1.2.4", Instances: 2},
 		Generation: 2, Closed: result.Closed{Reason: "geometry", Time: time.Date(2026, 1, 31, 12, 0, 0, 1, time.UTC)},
 		Outcome: result.OutcomeNodules, Warnings: []string{"one"}, TimingsS: map[string]float64{"load": 0.5},
-		Algorithm: result.Algorithm{Name: "pulmonode", Version: "1", Provider: "cpu", Models: []result.Model{{Role: "refine", SHA256: "ab", Version: "1"}}},
+		Algorithm: result.Algorithm{Name: "pulmonode", Version: "1", Provider: "cpu", SmallestMM: 3, Models: []result.Model{{Role: "refine", SHA256: "ab", Version: "1"}}},
 		Nodules: []result.Nodule{{
 			ID: "N1", TrackingUID: "1.2.5", CenterLPS: result.Point{1, -2, 3.5}, Slices: []string{"1.2.3.1"}, KeySlice: "1.2.3.1",
 			VolumeMM3: 100, LongAxis: result.Axis{From: result.Point{1, 2, 3}, To: result.Point{4, 5, 6}},
 			Characteristics: map[string]result.Characteristic{"margin": {Probability: 0.25, Label: "unclear", Threshold: 0.5}},
 		}},
-		Predecessor: "1.2.6", PredecessorSeries: "1.2.7",
+		Predecessor: "1.2.6", PredecessorClass: "1.2.8", PredecessorSeries: "1.2.7",
 	}
 	text, err := json.Marshal(r)
 	if err != nil {

@@ -33,12 +33,13 @@ var copies = []struct {
 }
 
 // copied gives the attributes of the table.
-func copied(ct *dataset.Dataset) []*dicom.Element {
+func (r Repertoire) copied() []*dicom.Element {
 	var out []*dicom.Element
 	for _, c := range copies {
-		values := valuesOf(ct, c.from)
-		if len(values) > 0 || c.required {
-			out = append(out, Text(written(c.from), values...))
+		if e := r.Copy(r.ct, c.from); e != nil {
+			out = append(out, e)
+		} else if c.required {
+			out = append(out, Text(written(c.from)))
 		}
 	}
 	return out

@@ -18,10 +18,20 @@ func element(t tag.Tag, data any) *dicom.Element {
 	return e
 }
 
-// Text makes an element of any text value representation; without values it is
-// empty. Values are cleaned of what their representation does not allow and cut
-// at its length in characters.
+// Text makes an element of our own text, of any text value representation;
+// without values it is empty. Values are made ASCII, which every character set
+// holds, cleaned of what their representation does not allow, and cut at its
+// length.
 func Text(t tag.Tag, values ...string) *dicom.Element {
+	ascii := make([]string, len(values))
+	for i, v := range values {
+		ascii[i] = inASCII(v)
+	}
+	return inUTF8(t, ascii...)
+}
+
+// inUTF8 is Text of text of others.
+func inUTF8(t tag.Tag, values ...string) *dicom.Element {
 	e := element(t, []string{})
 	vr := e.RawValueRepresentation
 	clean := make([]string, len(values))

@@ -49,19 +49,22 @@ func SoftwareVersions(a result.Algorithm) []string {
 	return out
 }
 
+// scanner are the attributes of the images that say what they were made with.
+var scanner = []dataset.Tag{dataset.Manufacturer, dataset.InstitutionName, dataset.ManufacturerModelName, dataset.StationName,
+	dataset.DeviceSerialNumber, dataset.SoftwareVersions, dataset.DeviceUID}
+
 // contributing names the scanner and ourselves (PS3.3 C.12.1), as IHE AIR asks:
 // the result goes on saying where it is from when its series is rearranged.
-func contributing(ct *dataset.Dataset, o Object, clock time.Time) *dicom.Element {
+func (r Repertoire) contributing(o Object, clock time.Time) *dicom.Element {
 	var items [][]*dicom.Element
-	if len(valuesOf(ct, dataset.Manufacturer)) > 0 { // required in the item
-		scanner := Item(acquisitionEquipment.Element(tag.PurposeOfReferenceCodeSequence))
-		for _, t := range []dataset.Tag{dataset.Manufacturer, dataset.ManufacturerModelName, dataset.StationName,
-			dataset.DeviceSerialNumber, dataset.SoftwareVersions} {
-			if values := valuesOf(ct, t); len(values) > 0 {
-				scanner = append(scanner, Text(written(t), values...))
+	if len(valuesOf(r.ct, dataset.Manufacturer)) > 0 { // required in the item
+		item := Item(acquisitionEquipment.Element(tag.PurposeOfReferenceCodeSequence))
+		for _, t := range scanner {
+			if e := r.Copy(r.ct, t); e != nil {
+				item = append(item, e)
 			}
 		}
-		items = append(items, scanner)
+		items = append(items, item)
 	}
 	ours := Item(
 		processingEquipment.Element(tag.PurposeOfReferenceCodeSequence),

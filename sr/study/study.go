@@ -3,10 +3,11 @@
 // segmentation, the report and the key images add their own modules and let
 // Write make a file of them.
 //
-// Identity is copied from one header of the analysed series, transcoded to
-// UTF-8, so that an archive puts the result beside its images. A header may be
-// as odd as it likes: a value that cannot be used becomes an empty one, because
-// a result that is lost helps nobody. Nothing private is copied.
+// Identity is copied from one header of the analysed series, transcoded to UTF-8
+// or kept in the images' own character set, so that an archive puts the result
+// beside its images. A header may be as odd as it likes: a value that cannot be
+// used becomes an empty one, because a result that is lost helps nobody. Nothing
+// private is copied. What we say ourselves is ASCII.
 //
 // The elements are those of github.com/suyashkumar/dicom. The constructors here
 // (Text, Ints, Sequence, ...) take their value representation from the data
@@ -40,6 +41,9 @@ type Object struct {
 	SeriesNumber      int
 	SeriesDescription string
 	InstanceNumber    int
+	// AsReceived keeps the text of the images in their own character set where
+	// it can be kept; else it is in UTF-8.
+	AsReceived bool
 	// Time is the closing time of the generation. It stands in all dates and
 	// times, so that the same input gives the same bytes.
 	Time      time.Time
@@ -76,8 +80,8 @@ func Elements(ct *dataset.Dataset, o Object) ([]*dicom.Element, error) {
 		return nil, fmt.Errorf("the images have no usable Study Instance UID: the result would belong nowhere")
 	}
 	clock := localTime(ct, o.Time)
-	out := []*dicom.Element{
-		Text(tag.SpecificCharacterSet, utf8Term),
+	r := RepertoireOf(ct, o.AsReceived)
+	out := append(r.elements(),
 		Text(tag.InstanceCreationDate, date(clock)),
 		Text(tag.InstanceCreationTime, daytime(clock)),
 		Text(tag.SOPClassUID, o.SOPClassUID),
@@ -89,14 +93,14 @@ func Elements(ct *dataset.Dataset, o Object) ([]*dicom.Element, error) {
 		Integer(tag.SeriesNumber, o.SeriesNumber),
 		Text(tag.SeriesDate, date(clock)),
 		Text(tag.SeriesTime, daytime(clock)),
-		Text(tag.SeriesDescription, o.SeriesDescription),
-	}
+		r.described(tag.SeriesDescription, o.SeriesDescription),
+	)
 	if zone, ok := zoneOf(ct); ok {
 		out = append(out, Text(tag.TimezoneOffsetFromUTC, zone))
 	}
-	out = append(out, copied(ct)...)
+	out = append(out, r.copied()...)
 	out = append(out, equipment(o)...)
-	return append(out, contributing(ct, o, clock)), nil
+	return append(out, r.contributing(o, clock)), nil
 }
 
 // ContentTime gives Content Date and Content Time, which images and reports

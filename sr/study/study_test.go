@@ -39,6 +39,12 @@ func readBack(t *testing.T, ct *dataset.Dataset, o Object) *dataset.Dataset {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return rewritten(t, elements)
+}
+
+// rewritten writes elements and reads them.
+func rewritten(t *testing.T, elements []*dicom.Element) *dataset.Dataset {
+	t.Helper()
 	b, err := Write(elements)
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,23 @@ var forms = map[string]form{
 	"UT": {0, true},
 }
 
+// asciiFor writes in ASCII what has a usual form there.
+var asciiFor = strings.NewReplacer("×", "x", "±", "+/-", "µ", "u", "μ", "u", "–", "-", "—", "-", "…", "...", "°", " deg", "²", "2", "³", "3",
+	"“", `"`, "”", `"`, "„", `"`, "‘", "'", "’", "'", "\u00a0", " ")
+
+// inASCII is s in ASCII; what has no form there is a question mark.
+func inASCII(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 }) {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if r >= 0x80 {
+			return '?'
+		}
+		return r
+	}, asciiFor.Replace(s))
+}
+
 // cleaned makes s a value of the representation: no control characters, no
 // delimiter of values, no broken UTF-8, not too long.
 func cleaned(vr, s string) string {

@@ -15,7 +15,7 @@ LABELS = {
     "malignancy": ("RID36042", {"low": "malignancy-low", "indeterminate": "malignancy-ind", "high": "malignancy-high"}),
     "margin": ("C25563", {"clear": "RID5707", "unclear": "RID5709"}),
     "texture": ("C41144", {"solid": "RID50151", "subsolid": "subsolid"}),
-    "calcification": ("C3672", {"absent": "RID28473", "present": "RID28472"}),
+    "calcification": ("C3672", {"absent": "RID28473", "present": "52101004"}),
 }
 SIDES = {"left": "7771000", "right": "24028007"}
 
