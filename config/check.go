@@ -113,6 +113,14 @@ func (f *checker) sources(c *Config) {
 		if s.TLS && c.TLS.Listen == "" {
 			f.fault(where+"tls", "is true, but the node has no TLS listener", "set [tls] listen, certificate, key and client_ca")
 		}
+		if s.Certificate != "" && c.TLS.Listen == "" {
+			f.fault(where+"certificate", "is set, but the node has no TLS listener", "set [tls] listen, certificate, key and client_ca")
+		}
+		if _, _, err := s.Fingerprint(); err != nil {
+			f.fault(where+"certificate", fmt.Sprintf("%q is no fingerprint: %v", s.Certificate, err), `write "sha256:" and what "openssl x509 -noout -fingerprint -sha256 -in FILE" shows, or the certificate's common name`)
+		} else if strings.TrimSpace(s.Certificate) != s.Certificate || strings.ContainsAny(s.Certificate, "*\n=") {
+			f.fault(where+"certificate", fmt.Sprintf("%q can't be a name", s.Certificate), "write the certificate's common name alone, without CN=, or one of its DNS names")
+		}
 	}
 }
 

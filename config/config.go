@@ -8,6 +8,10 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -57,6 +61,28 @@ type Source struct {
 	AETitle string   `toml:"ae_title"` // "*": any
 	From    []string `toml:"from"`     // networks in CIDR form or single addresses; "*": any
 	TLS     bool     `toml:"tls"`      // only over TLS
+	// Certificate is the one that the peer must show, so over TLS too: "sha256:" and
+	// its fingerprint, or the common name or a DNS name in it. Empty: any that an
+	// authority of [tls] client_ca signed.
+	Certificate string `toml:"certificate"`
+}
+
+// fingerprint begins a [[source]] certificate that is no name.
+const fingerprint = "sha256:"
+
+// Fingerprint is the SHA-256 of the certificate that a row names so; false where
+// it names it otherwise, or not at all.
+func (s Source) Fingerprint() (sum [sha256.Size]byte, ok bool, err error) {
+	digits, ok := strings.CutPrefix(strings.ToLower(s.Certificate), fingerprint)
+	if !ok {
+		return sum, false, nil
+	}
+	b, err := hex.DecodeString(strings.ReplaceAll(digits, ":", "")) // OpenSSL writes colons
+	if err == nil && len(b) != len(sum) {
+		err = fmt.Errorf("it has %d digits, a fingerprint has %d", 2*len(b), 2*len(sum))
+	}
+	copy(sum[:], b)
+	return sum, true, err
 }
 
 // Destination is a peer that results go to.

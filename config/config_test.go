@@ -103,12 +103,21 @@ func TestTLSIsWholeOrAFault(t *testing.T) {
 	const destination = "[[destination]]\nname = \"pacs\"\nae_title = \"PACS\"\naddress = \"pacs:2762\"\ntls = true\n"
 	const source = "[[source]]\nae_title = \"CT1\"\nfrom = [\"10.1.0.0/16\"]\ntls = true\n"
 	const identity = "[tls]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n"
+	const listener = identity + "client_ca = \"ca.pem\"\nlisten = \":2762\"\n"
 	for _, c := range []struct{ name, text, says string }{
 		{"a destination, and no certificate", destination, "the node has no certificate"},
 		{"a destination, and nobody to trust", identity + destination, "set [tls] client_ca"},
 		{"a destination, and all of it", identity + "client_ca = \"ca.pem\"\n" + destination, ""},
 		{"a listener, and nobody to trust", identity + "listen = \":2762\"\n", "[tls] client_ca: is empty"},
 		{"a source, and no listener", identity + source, "set [tls] listen"},
+		{"a source's certificate, and no listener", identity + strings.Replace(source, "tls = true", `certificate = "ct1"`, 1), "certificate: is set, but"},
+		{"a source's certificate by its name", listener + source + `certificate = "ct1.example.org"`, ""},
+		{"a source's certificate by its fingerprint", listener + source + `certificate = "sha256:` + strings.Repeat("ab", 32) + `"`, ""},
+		{"a fingerprint as OpenSSL writes it", listener + source + `certificate = "SHA256:` + strings.Repeat("AB:", 31) + `AB"`, ""},
+		{"half a fingerprint", listener + source + `certificate = "sha256:` + strings.Repeat("ab", 16) + `"`, "it has 32 digits, a fingerprint has 64"},
+		{"a fingerprint of other letters", listener + source + `certificate = "sha256:xy"`, "is no fingerprint"},
+		{"any certificate", listener + source + `certificate = "*"`, "can't be a name"},
+		{"a distinguished name", listener + source + `certificate = "CN=ct1"`, "without CN="},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, faults := Parse(c.text)
@@ -117,6 +126,21 @@ func TestTLSIsWholeOrAFault(t *testing.T) {
 				t.Errorf("%q is not what it says: %s", c.says, text)
 			}
 		})
+	}
+}
+
+// Who may send is denied unless listed, and the administrator is told so, as of
+// every row that lists more than a peer.
+func TestDefaultDenyIsTold(t *testing.T) {
+	for text, says := range map[string]string{
+		"": "so every sender is refused",
+		"[[source]]\nae_title = \"*\"\nfrom = [\"10.1.0.0/16\"]\n": "lets every AE title in",
+		"[[source]]\nae_title = \"CT1\"\nfrom = [\"*\"]\n":         "lets every address in",
+		"[[source]]\nae_title = \"CT1\"\n":                         "so no address matches",
+	} {
+		if _, faults := Parse(text); !strings.Contains(fmt.Sprint(faults), says) {
+			t.Errorf("%q: nothing says %q: %v", text, says, faults)
+		}
 	}
 }
 

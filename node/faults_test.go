@@ -48,14 +48,6 @@ func TestBadDestinationsDelayNeitherReceptionNorOthers(t *testing.T) {
 	})
 	s.start()
 	s.send(0, 4)
-	delivery := func(d *admin.Detail, name string) admin.Delivery {
-		for _, v := range d.Deliveries {
-			if v.Destination == name {
-				return v
-			}
-		}
-		return admin.Delivery{}
-	}
 	s.until("delivered to the good one", func(d *admin.Detail) bool { return delivery(d, "good").State == "delivered" })
 	complete(t, good, 1)
 	s.send(0, 4) // reception goes on: a resend is answered at once
@@ -84,6 +76,15 @@ func TestBadDestinationsDelayNeitherReceptionNorOthers(t *testing.T) {
 	})
 	complete(t, full, 1)
 	complete(t, refusing, 1)
+}
+
+func delivery(d *admin.Detail, name string) admin.Delivery {
+	for _, v := range d.Deliveries {
+		if v.Destination == name {
+			return v
+		}
+	}
+	return admin.Delivery{}
 }
 
 // An instance that was refused and never came again keeps its series from

@@ -2,8 +2,12 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +17,7 @@ import (
 	"github.com/pulmonode/pulmonode/dimse"
 	"github.com/pulmonode/pulmonode/dimse/dataset"
 	"github.com/pulmonode/pulmonode/node/admin"
+	"github.com/pulmonode/pulmonode/node/secure"
 	"github.com/pulmonode/pulmonode/node/series"
 	"github.com/pulmonode/pulmonode/node/store"
 )
@@ -32,12 +37,12 @@ type Receiver struct {
 // unknown (PS3.8 9.3.4: rejected-permanent, service user, calling AE title not
 // recognised).
 func (r *Receiver) Associate(_ context.Context, a *dimse.Association) (dimse.Session, error) {
-	from, reason, clause := admits(r.sources, a.CallingAE, a.RemoteAddr, a.TLS != nil)
+	from, reason, clause := admits(r.sources, a.CallingAE, a.RemoteAddr, a.TLS)
 	if from == nil {
 		r.metrics.Refusals.WithLabelValues(reason).Inc()
 		if left, ok := r.refused.allow(time.Now()); ok {
 			r.log.Warn("association_refused", zap.Int("not_logged_before", left), zap.Uint64("association", a.ID), zap.String("calling_ae", a.CallingAE),
-				zap.Stringer("from", a.RemoteAddr), zap.String("reason", clause), zap.String("do", "add a [[source]] row if it may send"))
+				zap.Stringer("from", a.RemoteAddr), zap.String("reason", clause), shown(a.TLS), zap.String("do", "add a [[source]] row if it may send"))
 		}
 		return nil, &dimse.Reject{Result: 1, Source: 1, Reason: 3}
 	}
@@ -80,6 +85,35 @@ func (r *Receiver) Refused(a *dimse.Association, reject *dimse.Reject) {
 	if left, ok := r.refused.allow(time.Now()); ok {
 		r.log.Warn("association_refused", zap.Int("not_logged_before", left), zap.Uint64("association", a.ID), zap.String("calling_ae", a.CallingAE),
 			zap.String("called_ae", a.CalledAE), zap.Stringer("from", a.RemoteAddr), zap.String("reason", why.clause))
+	}
+}
+
+// shown is the certificate that a peer showed, as [[source]] certificate takes
+// it; it names nobody.
+func shown(state *tls.ConnectionState) zap.Field {
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return zap.Skip()
+	}
+	return zap.String("certificate", fmt.Sprintf("sha256:%x", sha256.Sum256(state.PeerCertificates[0].Raw)))
+}
+
+// NoRequest logs and counts a connection that failed before it asked for an
+// association: a TLS handshake that was refused, or something that is not DICOM.
+func (r *Receiver) NoRequest(from net.Addr, err error) {
+	word, clause := secure.Refusal(err)
+	var abort *dimse.AbortError
+	if errors.As(err, &abort) {
+		word, clause = "not_dicom", "it sends no association request; one that speaks TLS belongs on the port of [tls] listen"
+		if abort.ByPeer {
+			return // it thought better of it
+		}
+	}
+	if word == "" {
+		return
+	}
+	r.metrics.Refusals.WithLabelValues(word).Inc()
+	if left, ok := r.refused.allow(time.Now()); ok {
+		r.log.Warn("connection_refused", zap.Int("not_logged_before", left), zap.Stringer("from", from), zap.String("reason", clause))
 	}
 }
 

@@ -18,7 +18,7 @@ func (n *Node) newServer(r *Receiver) *dimse.Server {
 	s := &dimse.Server{
 		AETitle: n.config.Node.AETitle, Handler: r, MaxAssociations: n.config.Node.MaxAssociations,
 		AbstractSyntaxes: analysable, TransferSyntaxes: transferSyntaxes(),
-		Refused: r.Refused,
+		Refused: r.Refused, NoRequest: r.NoRequest,
 	}
 	if n.config.Node.Accept == "any" {
 		s.AbstractSyntaxes = nil

@@ -1,9 +1,12 @@
 package node
 
 import (
+	"crypto/sha256"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/pulmonode/pulmonode/config"
@@ -15,12 +18,52 @@ type source struct {
 	anywhere bool
 	networks []netip.Prefix
 	tls      bool
+	certificate
+}
+
+// certificate is the one that a row binds. The zero value binds none.
+type certificate struct {
+	name string // common name or a DNS name
+	sum  [sha256.Size]byte
+	by   certificateBy
+}
+
+type certificateBy uint8
+
+const (
+	byAuthority certificateBy = iota // of [tls] client_ca alone
+	byName
+	byFingerprint
+)
+
+// is reports whether the peer showed the certificate. TLS has verified it by then.
+func (c certificate) is(state *tls.ConnectionState) bool {
+	if c.by == byAuthority {
+		return true
+	}
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return false
+	}
+	shown := state.PeerCertificates[0]
+	if c.by == byFingerprint {
+		return sha256.Sum256(shown.Raw) == c.sum
+	}
+	return shown.Subject.CommonName == c.name || slices.ContainsFunc(shown.DNSNames, func(n string) bool { return strings.EqualFold(n, c.name) })
 }
 
 func newSources(rows []config.Source) ([]source, error) {
 	var list []source
 	for i, row := range rows {
-		s := source{aeTitle: row.AETitle, tls: row.TLS}
+		s := source{aeTitle: row.AETitle, tls: row.TLS || row.Certificate != ""}
+		sum, ok, err := row.Fingerprint()
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("[[source]] number %d: certificate %q is no fingerprint: %w", i+1, row.Certificate, err)
+		case ok:
+			s.certificate = certificate{sum: sum, by: byFingerprint}
+		case row.Certificate != "":
+			s.certificate = certificate{name: row.Certificate, by: byName}
+		}
 		for _, from := range row.From {
 			if from == "*" {
 				s.anywhere = true
@@ -48,32 +91,39 @@ func (s *source) label() string { return s.aeTitle }
 // admits says which row lets the peer in. The AE title is a label that anyone
 // can give; it counts only together with where it comes from. nil refuses, with
 // the reason as a word for the metrics and a clause for the log.
-func admits(sources []source, callingAE string, remote net.Addr, secure bool) (s *source, reason, clause string) {
+func admits(sources []source, callingAE string, remote net.Addr, secure *tls.ConnectionState) (s *source, reason, clause string) {
 	host := remote.String()
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
 	address, err := netip.ParseAddr(host)
 	address = address.Unmap().WithZone("")
-	reason, clause = "ae_title", "no [[source]] row has this AE title"
+	nearest := 0 // the refusal of the row that came nearest to letting it in
 	for i := range sources {
 		row := &sources[i]
-		if row.aeTitle != "*" && row.aeTitle != strings.TrimSpace(callingAE) {
-			continue
+		at := 0
+		switch {
+		case row.aeTitle != "*" && row.aeTitle != strings.TrimSpace(callingAE):
+		case !row.anywhere && (err != nil || !row.within(address)):
+			at = 1
+		case row.tls && secure == nil:
+			at = 2
+		case !row.certificate.is(secure):
+			at = 3
+		default:
+			return row, "", ""
 		}
-		if !row.anywhere && (err != nil || !row.within(address)) {
-			if reason != "tls" {
-				reason, clause = "network", "the [[source]] rows with this AE title name other networks"
-			}
-			continue
-		}
-		if row.tls && !secure {
-			reason, clause = "tls", "the [[source]] row with this AE title asks for TLS"
-			continue
-		}
-		return row, "", ""
+		nearest = max(nearest, at)
 	}
-	return nil, reason, clause
+	return nil, sourceRefusals[nearest].word, sourceRefusals[nearest].clause
+}
+
+// sourceRefusals are what a row can lack, in the order of looking.
+var sourceRefusals = [...]struct{ word, clause string }{
+	{"ae_title", "no [[source]] row has this AE title"},
+	{"network", "the [[source]] rows with this AE title name other networks"},
+	{"tls", "the [[source]] row with this AE title asks for TLS"},
+	{"certificate", "the [[source]] row with this AE title names another certificate"},
 }
 
 func (s *source) within(a netip.Addr) bool {
