@@ -52,7 +52,6 @@ var (
 	imageLibraryGroup = coded("126200", "DCM", "Image Library Group") // TID 1600
 	modality          = coded("121139", "DCM", "Modality")            // TID 1602
 	computedTomo      = coded("CT", "DCM", "Computed Tomography")     // CID 29
-	otherModality     = coded("OT", "DCM", "Other")                   // CID 29
 	frameOfReference  = coded("112227", "DCM", "Frame of Reference UID")
 	pixelDataRows     = coded("110910", "DCM", "Pixel Data Rows")
 	pixelDataColumns  = coded("110911", "DCM", "Pixel Data Columns")

@@ -127,7 +127,7 @@ func options() Options {
 	return Options{
 		SOPInstanceUID: "2.25.11", SeriesInstanceUID: "2.25.12", SeriesNumber: 9001, DeviceUID: "2.25.13",
 		Segmentation: &Object{segClass, "2.25.14", "2.25.15"},
-		KeyImages:    []Object{{scClass, "2.25.16", "2.25.17"}, {scClass, "2.25.18", "2.25.17"}},
+		KeyImages:    []Object{{scClass, "2.25.16", "2.25.17"}, {scClass, "2.25.18", "2.25.17"}, {scClass, "2.25.19", "2.25.17"}, {scClass, "2.25.20", "2.25.17"}},
 	}
 }
 

@@ -170,11 +170,6 @@ func isMeasurementReport(root *dataset.Dataset) bool {
 
 func (r *Report) readLibrary(library *dataset.Dataset) {
 	for _, group := range children(library) {
-		if slices.ContainsFunc(children(group), func(d *dataset.Dataset) bool {
-			return named(d, modality) && same(valueOf(d), otherModality)
-		}) {
-			continue // pictures
-		}
 		for _, entry := range children(group) {
 			if ref := reference(entry); ref != nil {
 				r.Images = append(r.Images, ref.Text(dataset.ReferencedSOPInstanceUID))

@@ -36,6 +36,7 @@ func (w *writer) group(index int) (*item, error) {
 			g.add(contains, w.slice(source, z))
 		}
 	}
+	g.add(contains, w.picture(index))
 	site := code(findingSite, lung)
 	if side, ok := sides[n.Laterality]; ok {
 		site.add(hasConceptMod, code(laterality, side))
@@ -183,6 +184,15 @@ func pixel(g *result.Grid, z int, p result.Point) (column, row float64) {
 		row += d * g.Orientation[3+i] / g.PixelSpacing[0]
 	}
 	return column + 0.5, row + 0.5
+}
+
+// picture refers to the picture of number index; nil where there is none.
+func (w *writer) picture(index int) *item {
+	if index >= len(w.o.KeyImages) {
+		return nil
+	}
+	p := w.o.KeyImages[index]
+	return image(illustration, p.SOPClassUID, p.SOPInstanceUID, 0, 0)
 }
 
 // slice refers to the image or the frame of slice z.

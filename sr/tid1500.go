@@ -16,7 +16,7 @@ func (w *writer) root(images []sourceImage) (*item, error) {
 		add(hasConceptMod, code(language, english)).
 		add(hasObsContext, w.observer()...).
 		add(hasConceptMod, w.procedures()...).
-		add(contains, library(images, w.r.Grid, w.frameOfReference, w.o.KeyImages))
+		add(contains, library(images, w.r.Grid, w.frameOfReference))
 	if len(w.r.Nodules) > 0 {
 		measurements := container(imagingMeasurements, "")
 		for i := range w.r.Nodules {
@@ -51,7 +51,7 @@ func (w *writer) procedures() []*item {
 func (w *writer) evaluation() *item {
 	e := container(qualitativeEvaluations, "")
 	if w.r.Algorithm.Name != "" && w.r.Algorithm.Version != "" {
-		e.add(hasConceptMod, algorithmIdentification(w.r.Algorithm)...)
+		e.add(contains, algorithmIdentification(w.r.Algorithm)...) // as all of this container is
 	}
 	if w.ending.summary != (study.Code{}) {
 		e.add(contains, code(findingsSummary, w.ending.summary))
@@ -65,6 +65,9 @@ func (w *writer) evaluation() *item {
 	)
 	for _, s := range w.r.Warnings {
 		e.add(contains, textIf(warning, strings.TrimSpace(s)))
+	}
+	for i := len(w.r.Nodules); i < len(w.o.KeyImages); i++ {
+		e.add(contains, w.picture(i))
 	}
 	return e.add(contains, text(notVerified, notice))
 }

@@ -9,41 +9,31 @@ import (
 	"github.com/pulmonode/pulmonode/sr/study"
 )
 
-// library is TID 1600: a group of the images that were analysed and, where
-// there are any, one of the pictures that were drawn. What all images share
-// stands once, at the group (TID 1602, 1604); the position stands at each.
-func library(images []sourceImage, g *result.Grid, frameOfReferenceUID string, pictures []Object) *item {
-	root := container(imageLibrary, "1600")
-	if len(images) > 0 {
-		group := container(imageLibraryGroup, "").add(hasAcqContext, code(modality, computedTomo))
-		if frameOfReferenceUID != "" {
-			group.add(hasAcqContext, uidref(frameOfReference, frameOfReferenceUID))
-		}
-		if g != nil {
-			group.add(hasAcqContext, gridDescriptors(g)...)
-		}
-		for _, i := range images {
-			entry := image(study.Code{}, i.class, i.instance, 0, 0)
-			if i.single {
-				for axis, name := range positions {
-					entry.add(hasAcqContext, num(name, i.position[axis], millimeter))
-				}
-			}
-			group.add(contains, entry)
-		}
-		root.add(contains, group)
-	}
-	if len(pictures) > 0 {
-		group := container(imageLibraryGroup, "").add(hasAcqContext, code(modality, otherModality))
-		for _, p := range pictures {
-			group.add(contains, image(illustration, p.SOPClassUID, p.SOPInstanceUID, 0, 0))
-		}
-		root.add(contains, group)
-	}
-	if len(root.children) == 0 {
+// library is TID 1600: a group of the images that were analysed. What all of
+// them share stands once, at the group (TID 1602, 1604); the position stands at
+// each. The pictures that were drawn are not among them: a group names its
+// modality, which is one of acquisition (CID 29).
+func library(images []sourceImage, g *result.Grid, frameOfReferenceUID string) *item {
+	if len(images) == 0 {
 		return nil // the template wants at least one group
 	}
-	return root
+	group := container(imageLibraryGroup, "").add(hasAcqContext, code(modality, computedTomo))
+	if frameOfReferenceUID != "" {
+		group.add(hasAcqContext, uidref(frameOfReference, frameOfReferenceUID))
+	}
+	if g != nil {
+		group.add(hasAcqContext, gridDescriptors(g)...)
+	}
+	for _, i := range images {
+		entry := image(study.Code{}, i.class, i.instance, 0, 0)
+		if i.single {
+			for axis, name := range positions {
+				entry.add(hasAcqContext, num(name, i.position[axis], millimeter))
+			}
+		}
+		group.add(contains, entry)
+	}
+	return container(imageLibrary, "1600").add(contains, group)
 }
 
 // gridDescriptors are those rows of TID 1602 and 1604 that hold for the stack.

@@ -30,10 +30,10 @@ type Options struct {
 	// SeriesName begins the Series Description, which goes on with how the
 	// analysis ended; empty names the program.
 	SeriesName   string
-	AsReceived   bool    // text of the images in their own character set
-	DeviceUID    string  // of the installation; empty names the program
-	Segmentation *Object // segment N is nodule N; nil where there is none
-	KeyImages    []Object
+	AsReceived   bool     // text of the images in their own character set
+	DeviceUID    string   // of the installation; empty names the program
+	Segmentation *Object  // segment N is nodule N; nil where there is none
+	KeyImages    []Object // picture N is of nodule N; further ones are of the whole
 	// Predecessor is the report that this one replaces: that of the instance
 	// which the result names. An empty class is this report's own.
 	Predecessor *Object

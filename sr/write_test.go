@@ -68,20 +68,18 @@ const stack = `CONTAINS CONTAINER 111028
 >>>HAS ACQ CONTEXT NUM 110903
 `
 
-// pictures is the group of key images.
-const pictures = `>CONTAINS CONTAINER 126200
->>HAS ACQ CONTEXT CODE 121139
->>CONTAINS IMAGE 121200
-`
-
 // tid4019 is the algorithm identification at the depth of its parent's children.
 func tid4019(depth string) string {
-	return strings.ReplaceAll(`-HAS CONCEPT MOD TEXT 111001
--HAS CONCEPT MOD TEXT 111003
--HAS CONCEPT MOD TEXT 122405
--HAS CONCEPT MOD TEXT 111002
--HAS CONCEPT MOD CODE 111000
-`, "-", depth)
+	relationship := "HAS CONCEPT MOD"
+	if depth == ">" { // among the evaluations of the whole
+		relationship = "CONTAINS"
+	}
+	return strings.ReplaceAll(`- TEXT 111001
+- TEXT 111003
+- TEXT 122405
+- TEXT 111002
+- CODE 111000
+`, "-", depth+relationship)
 }
 
 // measured is a measurement group; center and site-modifiers vary.
@@ -100,7 +98,8 @@ func measured(center, region, side string) string {
 >>HAS OBS CONTEXT TEXT 112039
 >>HAS OBS CONTEXT UIDREF 112040
 >>CONTAINS CODE 121071
-` + center + region + `>>HAS CONCEPT MOD CODE 363698007
+` + center + region + `>>CONTAINS IMAGE 121200
+>>HAS CONCEPT MOD CODE 363698007
 ` + side + tid4019(">>") + `>>CONTAINS NUM 118565006
 ` + fmt.Sprintf(axis, "103339001") + fmt.Sprintf(axis, "103340004") + `>>CONTAINS NUM L0JK
 >>CONTAINS NUM 112031
@@ -125,6 +124,7 @@ func TestTreeIsThatOfTheTemplates(t *testing.T) {
 		because  = ">CONTAINS TEXT reason\n"
 		warned   = ">CONTAINS TEXT warning\n"
 		notice   = ">CONTAINS TEXT notice\n"
+		drawn    = ">CONTAINS IMAGE 121200\n"
 		whole    = "CONTAINS CONTAINER C0034375\n"
 		summed   = ">CONTAINS CODE 111017\n"
 		one      = "CONTAINS CONTAINER 111028\n>CONTAINS CONTAINER 126200\n>>HAS ACQ CONTEXT CODE 121139\n>>HAS ACQ CONTEXT UIDREF 112227\n>>CONTAINS IMAGE\n"
@@ -135,10 +135,10 @@ func TestTreeIsThatOfTheTemplates(t *testing.T) {
 	}
 	analysed := whole + tid4019(">") + summed + ended // the statement and what was searched are one line
 	trees := map[string]string{
-		"comprehensive3d nodules":                      context + stack + pictures + groups(inSpace, segment) + analysed + warned + notice,
-		"comprehensive nodules":                        context + stack + pictures + groups(onImage, segment) + analysed + warned + notice,
-		"enhanced nodules":                             context + stack + pictures + groups(onImage, segment) + analysed + warned + notice,
-		"comprehensive3d nodules without segmentation": context + stack + pictures + groups(inSpace, images) + analysed + warned + notice,
+		"comprehensive3d nodules":                      context + stack + groups(inSpace, segment) + analysed + warned + drawn + notice,
+		"comprehensive nodules":                        context + stack + groups(onImage, segment) + analysed + warned + drawn + notice,
+		"enhanced nodules":                             context + stack + groups(onImage, segment) + analysed + warned + drawn + notice,
+		"comprehensive3d nodules without segmentation": context + stack + groups(inSpace, images) + analysed + warned + drawn + notice,
 		"comprehensive3d none":                         context + stack + analysed + notice,
 		"comprehensive3d skipped":                      context + one + whole + ended + because + notice,
 		"comprehensive3d failed":                       context + one + whole + ended + because + notice,
@@ -233,7 +233,7 @@ func TestEvidenceListsExactlyWhatTheTreeRefersTo(t *testing.T) {
 			}
 		}
 		if c.r.Outcome == result.OutcomeNodules && c.o.Segmentation != nil {
-			if len(listed) != 43 || listed["2.25.14"] != "2.25.15" || listed["2.25.16"] != "2.25.17" || listed[instance(7)] != seriesUID {
+			if len(listed) != 45 || listed["2.25.14"] != "2.25.15" || listed["2.25.16"] != "2.25.17" || listed[instance(7)] != seriesUID {
 				t.Errorf("%s: evidence is %v", name, listed)
 			}
 		}
