@@ -36,6 +36,7 @@ const (
 	EnhancedCT                = "1.2.840.10008.5.1.4.1.1.2.1"
 	LegacyConvertedEnhancedCT = "1.2.840.10008.5.1.4.1.1.2.2"
 	SegmentationStorage       = "1.2.840.10008.5.1.4.1.1.66.4"
+	LabelMapSegmentation      = "1.2.840.10008.5.1.4.1.1.66.7"
 	EnhancedSR                = "1.2.840.10008.5.1.4.1.1.88.22"
 	ComprehensiveSR           = "1.2.840.10008.5.1.4.1.1.88.33"
 	Comprehensive3DSR         = "1.2.840.10008.5.1.4.1.1.88.34"

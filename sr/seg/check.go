@@ -3,6 +3,7 @@ package seg
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -46,6 +47,9 @@ func check(ct *dataset.Dataset, r *result.Result) error {
 		if err := checkMask(g, &n.Mask); err != nil {
 			return fmt.Errorf("nodule %s: %w", n.ID, err)
 		}
+		if err := checkProbabilities(g, n); err != nil {
+			return fmt.Errorf("nodule %s: %w", n.ID, err)
+		}
 		if err := dataset.ValidUID(n.TrackingUID); err != nil {
 			return fmt.Errorf("nodule %s: its tracking UID: %w", n.ID, err)
 		}
@@ -57,8 +61,18 @@ func check(ct *dataset.Dataset, r *result.Result) error {
 	return nil
 }
 
+// checkPositions wants slices in order along their normal, no two at one place,
+// each with its own image.
 func checkPositions(g *result.Grid) error {
-	slices := map[result.Point]int{}
+	type image struct {
+		instance string
+		frame    int
+	}
+	axis, length := normal(g)
+	if !(math.Abs(length-1) < 0.05) { // cosines of few digits
+		return errors.New("the images' Image Orientation (Patient) is not two directions at a right angle")
+	}
+	slices, images := map[result.Point]int{}, map[image]int{}
 	for i, in := range g.Instances {
 		switch {
 		case !decimals(in.PositionString, 3):
@@ -66,21 +80,49 @@ func checkPositions(g *result.Grid) error {
 		case dataset.ValidUID(in.SOPClassUID) != nil || dataset.ValidUID(in.SOPInstanceUID) != nil:
 			return fmt.Errorf("slice %d: its image is not known by SOP Class and Instance UID", i+1)
 		}
-		p := parsed(in.PositionString)
+		p := point(in.PositionString)
 		if j, ok := slices[p]; ok {
 			return fmt.Errorf("slices %d and %d have the same position: which of them a segment belongs to is not known", j+1, i+1)
 		}
-		slices[p] = i
+		of := image{in.SOPInstanceUID, in.Frame}
+		if j, ok := images[of]; ok {
+			return fmt.Errorf("slices %d and %d are one image: which of them a segment belongs to is not known", j+1, i+1)
+		}
+		if i > 0 && !(along(axis, in.PositionString) > along(axis, g.Instances[i-1].PositionString)) {
+			return fmt.Errorf("slice %d does not lie above slice %d along the normal of the images: the grid is not in order", i+1, i)
+		}
+		slices[p], images[of] = i, i
 	}
 	return nil
 }
 
-func parsed(position string) (p result.Point) {
-	for i, v := range values(position) {
-		p[i], _ = strconv.ParseFloat(strings.TrimSpace(v), 64)
+func point(position string) (p result.Point) { return result.Point(numbers(position)) }
+
+// numbers are the values of a decimal string that decimals has found good.
+func numbers(s string) []float64 {
+	var out []float64
+	for _, v := range values(s) {
+		x, _ := strconv.ParseFloat(strings.TrimSpace(v), 64)
+		out = append(out, x)
 	}
-	return p
+	return out
 }
+
+// normal is the direction in which slices follow each other (PS3.3 C.7.6.2.1.1),
+// and the length that it had before it was made 1.
+func normal(g *result.Grid) (axis result.Point, length float64) {
+	o := numbers(g.OrientationString)
+	axis = result.Point{o[1]*o[5] - o[2]*o[4], o[2]*o[3] - o[0]*o[5], o[0]*o[4] - o[1]*o[3]}
+	length = math.Sqrt(dot(axis, axis))
+	for i := range axis {
+		axis[i] /= length
+	}
+	return axis, length
+}
+
+func along(axis result.Point, position string) float64 { return dot(axis, point(position)) }
+
+func dot(a, b result.Point) float64 { return a[0]*b[0] + a[1]*b[1] + a[2]*b[2] }
 
 // decimals says that s is n values of a decimal string.
 func decimals(s string, n int) bool {
@@ -103,13 +145,45 @@ func checkMask(g *result.Grid, m *result.Mask) error {
 			continue
 		}
 		empty = false
-		x, y, z := m.X0+i%m.NX, m.Y0+i/m.NX%m.NY, m.Z0+i/(m.NX*m.NY)
-		if x < 0 || y < 0 || z < 0 || x >= g.Columns || y >= g.Rows || z >= len(g.Instances) {
-			return fmt.Errorf("its contour leaves the images at column %d, row %d, slice %d", x+1, y+1, z+1)
+		if err := inside(g, m.X0+i%m.NX, m.Y0+i/m.NX%m.NY, m.Z0+i/(m.NX*m.NY)); err != nil {
+			return fmt.Errorf("its contour %w", err)
 		}
 	}
 	if empty {
 		return errors.New("its contour is empty")
+	}
+	return nil
+}
+
+// checkProbabilities wants those that are known to be those of the contour.
+func checkProbabilities(g *result.Grid, n *result.Nodule) error {
+	p := &n.Probabilities
+	if p.Values == nil {
+		return nil
+	}
+	if p.NX < 0 || p.NY < 0 || p.NZ < 0 || len(p.Values) != p.NX*p.NY*p.NZ {
+		return errors.New("the probabilities of its voxels do not fill their box")
+	}
+	for i, v := range p.Values {
+		if v == 0 {
+			continue
+		}
+		if err := inside(g, p.X0+i%p.NX, p.Y0+i/p.NX%p.NY, p.Z0+i/(p.NX*p.NY)); err != nil {
+			return fmt.Errorf("one of its probabilities %w", err)
+		}
+	}
+	m, s := &n.Mask, shapeOf(p)
+	for i, in := range m.Bits {
+		if x, y, z := m.X0+i%m.NX, m.Y0+i/m.NX%m.NY, m.Z0+i/(m.NX*m.NY); in && s.at(x, y, z) == 0 {
+			return fmt.Errorf("its voxel at column %d, row %d, slice %d has no probability", x+1, y+1, z+1)
+		}
+	}
+	return nil
+}
+
+func inside(g *result.Grid, x, y, z int) error {
+	if x < 0 || y < 0 || z < 0 || x >= g.Columns || y >= g.Rows || z >= len(g.Instances) {
+		return fmt.Errorf("leaves the images at column %d, row %d, slice %d", x+1, y+1, z+1)
 	}
 	return nil
 }

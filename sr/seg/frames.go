@@ -19,51 +19,35 @@ var (
 	sourceImage  = study.Code{Value: "121322", Scheme: "DCM", Meaning: "Source image for image processing operation"}
 )
 
-// frame is one nodule in one slice.
+// frame is one segment in one slice, or all of them in a label map.
 type frame struct {
-	nodule, slice int // indices in the result and the grid
-	position      int // rank of the slice among those that have frames, from 1
+	segment  int // index, -1 for all
+	slice    int // index in the grid
+	position int // rank of the slice among those that have frames, from 1
 }
 
-// framesOf lists the frames that have a voxel: nodule by nodule, each along the
-// normal.
-func framesOf(r *result.Result) []frame {
+// framesOf lists the frames that have a voxel: segment by segment, each along
+// the normal.
+func framesOf(k *kind, depth int, shapes []shape) []frame {
 	var out []frame
-	used := map[int]bool{}
-	for i := range r.Nodules {
-		m := &r.Nodules[i].Mask
-		for z := range m.NZ {
-			if slices.Contains(m.Bits[z*m.NX*m.NY:(z+1)*m.NX*m.NY], true) {
-				out = append(out, frame{nodule: i, slice: m.Z0 + z})
-				used[m.Z0+z] = true
+	rank, next := make([]int, depth), 1
+	for z := range depth {
+		if slices.ContainsFunc(shapes, func(s shape) bool { return s.in(z) }) {
+			rank[z] = next
+			next++
+			if k.labels {
+				out = append(out, frame{segment: -1, slice: z, position: rank[z]})
 			}
 		}
 	}
-	rank, next := map[int]int{}, 1
-	for z := range r.Grid.Instances {
-		if used[z] {
-			rank[z] = next
-			next++
-		}
+	if k.labels {
+		return out
 	}
-	for i := range out {
-		out[i].position = rank[out[i].slice]
-	}
-	return out
-}
-
-// pack makes Pixel Data: one bit a voxel, the first in the lowest bit, each frame
-// directly behind the one before, even inside a byte (PS3.5 8.1.1).
-func pack(r *result.Result, frames []frame) []byte {
-	size := r.Grid.Rows * r.Grid.Columns
-	out := make([]byte, (len(frames)*size+7)/8)
-	for i, f := range frames {
-		m := &r.Nodules[f.nodule].Mask
-		bits := m.Bits[(f.slice-m.Z0)*m.NX*m.NY:][:m.NX*m.NY]
-		for j, in := range bits {
-			if in {
-				at := i*size + (m.Y0+j/m.NX)*r.Grid.Columns + m.X0 + j%m.NX
-				out[at/8] |= 1 << (at % 8)
+	for i := range shapes {
+		s := &shapes[i]
+		for z := s.z0; z < s.z0+s.nz; z++ {
+			if s.in(z) {
+				out = append(out, frame{segment: i, slice: z, position: rank[z]})
 			}
 		}
 	}
@@ -71,8 +55,8 @@ func pack(r *result.Result, frames []frame) []byte {
 }
 
 // dimensions says by what the frames are indexed (PS3.3 C.7.6.17): the segment,
-// then the position.
-func dimensions(organization string) []*dicom.Element {
+// where frames have one, then the position.
+func dimensions(k *kind, organization string, frames []frame) []*dicom.Element {
 	index := func(pointer, group tag.Tag, label string) []*dicom.Element {
 		return study.Item(
 			study.Text(tag.DimensionOrganizationUID, organization),
@@ -81,14 +65,30 @@ func dimensions(organization string) []*dicom.Element {
 			study.Text(tag.DimensionDescriptionLabel, label),
 		)
 	}
-	return study.Item(
+	indices := [][]*dicom.Element{index(tag.ImagePositionPatient, tag.PlanePositionSequence, "Image Position")}
+	if !k.labels {
+		indices = slices.Insert(indices, 0, index(tag.ReferencedSegmentNumber, tag.SegmentIdentificationSequence, "Segment Number"))
+	}
+	out := study.Item(
 		study.Sequence(tag.DimensionOrganizationSequence, study.Item(study.Text(tag.DimensionOrganizationUID, organization))),
-		study.Text(tag.DimensionOrganizationType, "3D"),
-		study.Sequence(tag.DimensionIndexSequence,
-			index(tag.ReferencedSegmentNumber, tag.SegmentIdentificationSequence, "Segment Number"),
-			index(tag.ImagePositionPatient, tag.PlanePositionSequence, "Image Position"),
-		),
+		study.Sequence(tag.DimensionIndexSequence, indices...),
 	)
+	if stacked(frames) {
+		out = append(out, study.Text(tag.DimensionOrganizationType, "3D"))
+	}
+	return out
+}
+
+// stacked reports whether the frames, in their order, are one volume: planes of
+// one segment or of all, without a hole. Only that is 3D (PS3.3 C.7.6.17); a
+// reader that is told so may stack the frames without looking.
+func stacked(frames []frame) bool {
+	for i := range frames[1:] {
+		if a, b := frames[i], frames[i+1]; a.segment != b.segment || a.slice+1 != b.slice {
+			return false
+		}
+	}
+	return len(frames) > 1
 }
 
 // shared are the functional groups that all frames have (PS3.3 C.7.6.16.2.1,
@@ -110,9 +110,18 @@ func shared(g *result.Grid) *dicom.Element {
 	))
 }
 
-// spacing is the distance of slices to a nanometre: positions have no more digits
-// that mean something, and 1.2499999999997 would look like another series.
-func spacing(g *result.Grid) float64 { return math.Round(g.SliceSpacing*1e6) / 1e6 }
+// spacing is the distance of slices along their normal, by the positions of the
+// first and the last, to a nanometre: positions have no more digits that mean
+// something, and 1.2499999999997 would look like another series.
+func spacing(g *result.Grid) float64 {
+	n := len(g.Instances) - 1
+	if n < 1 {
+		return 0
+	}
+	axis, _ := normal(g)
+	d := (along(axis, g.Instances[n].PositionString) - along(axis, g.Instances[0].PositionString)) / float64(n)
+	return math.Round(d*1e6) / 1e6
+}
 
 // perFrame are the functional groups of each frame: its place among the frames
 // and in the patient, its segment, the image that it was drawn on (PS3.3
@@ -121,15 +130,21 @@ func perFrame(g *result.Grid, frames []frame) *dicom.Element {
 	items := make([][]*dicom.Element, len(frames))
 	for i, f := range frames {
 		in := g.Instances[f.slice]
+		index := []int{f.position}
+		if f.segment >= 0 {
+			index = []int{f.segment + 1, f.position}
+		}
 		items[i] = study.Item(
-			study.Sequence(tag.FrameContentSequence, study.Item(study.Ints(tag.DimensionIndexValues, f.nodule+1, f.position))),
+			study.Sequence(tag.FrameContentSequence, study.Item(study.Ints(tag.DimensionIndexValues, index...))),
 			study.Sequence(tag.PlanePositionSequence, study.Item(study.Text(tag.ImagePositionPatient, values(in.PositionString)...))),
-			study.Sequence(tag.SegmentIdentificationSequence, study.Item(study.Ints(tag.ReferencedSegmentNumber, f.nodule+1))),
 			study.Sequence(tag.DerivationImageSequence, study.Item(
 				segmentation.Element(tag.DerivationCodeSequence),
 				study.Sequence(tag.SourceImageSequence, source(in)),
 			)),
 		)
+		if f.segment >= 0 {
+			items[i] = append(items[i], study.Sequence(tag.SegmentIdentificationSequence, study.Item(study.Ints(tag.ReferencedSegmentNumber, f.segment+1))))
+		}
 	}
 	return study.Sequence(tag.PerFrameFunctionalGroupsSequence, items...)
 }

@@ -21,45 +21,21 @@ func frameOfReference(ct *dataset.Dataset) []*dicom.Element {
 
 // image is the Segmentation Image module with the Image Pixel attributes that it
 // fixes (PS3.3 C.8.20.2).
-func image(ct *dataset.Dataset, r *result.Result) []*dicom.Element {
-	overlap := "NO"
-	if overlapping(r.Nodules) {
-		overlap = "YES"
+func image(ct *dataset.Dataset, g *result.Grid, k *kind, shapes []shape) []*dicom.Element {
+	shared := "NO"
+	if overlap(shapes) {
+		shared = "YES"
 	}
-	return append(study.Lossy(ct),
+	return append(append(study.Lossy(ct), k.elements()...),
 		study.Text(tag.ImageType, "DERIVED", "PRIMARY"),
 		study.Text(tag.ContentLabel, "LUNG_NODULES"),
 		study.Text(tag.ContentDescription, study.NotVerified),
 		study.Text(tag.ContentCreatorName, study.Manufacturer+"^"), // a family name; PS3.5 6.2.1 wants its delimiter
-		study.Text(tag.SegmentationType, "BINARY"),
-		study.Text(tag.SegmentsOverlap, overlap),
+		study.Text(tag.SegmentsOverlap, shared),
 		study.Ints(tag.SamplesPerPixel, 1),
 		study.Text(tag.PhotometricInterpretation, "MONOCHROME2"),
-		study.Ints(tag.Rows, r.Grid.Rows),
-		study.Ints(tag.Columns, r.Grid.Columns),
-		study.Ints(tag.BitsAllocated, 1),
-		study.Ints(tag.BitsStored, 1),
-		study.Ints(tag.HighBit, 0),
+		study.Ints(tag.Rows, g.Rows),
+		study.Ints(tag.Columns, g.Columns),
 		study.Ints(tag.PixelRepresentation, 0),
 	)
-}
-
-// overlapping says whether two nodules share a voxel.
-func overlapping(nodules []result.Nodule) bool {
-	for i := range nodules {
-		a := &nodules[i].Mask
-		for j := range nodules[:i] {
-			b := &nodules[j].Mask
-			for z := max(a.Z0, b.Z0); z < min(a.Z0+a.NZ, b.Z0+b.NZ); z++ {
-				for y := max(a.Y0, b.Y0); y < min(a.Y0+a.NY, b.Y0+b.NY); y++ {
-					for x := max(a.X0, b.X0); x < min(a.X0+a.NX, b.X0+b.NX); x++ {
-						if a.At(x, y, z) && b.At(x, y, z) {
-							return true
-						}
-					}
-				}
-			}
-		}
-	}
-	return false
 }

@@ -1,6 +1,7 @@
 // Package seg writes the nodules of a result as a DICOM Segmentation (PS3.3
-// A.51): one binary segment for each nodule, on the grid of the CT that it was
-// found in.
+// A.51): one segment for each nodule, on the grid of the CT that it was found in.
+// A segment is the voxels inside the contour (binary, which every reader takes),
+// their probabilities (fractional), or a number in a label map.
 //
 // Viewers lay a segmentation over its images by Frame of Reference, orientation
 // and position. These are therefore the strings of the CT, byte for byte, and
@@ -25,6 +26,8 @@ const SeriesDescription = "Lung nodules (AI, not verified)"
 
 // Options are what the result does not say. All UIDs but DeviceUID are needed.
 type Options struct {
+	// Kind is "binary" (as is the empty string), "fractional" or "labelmap".
+	Kind                     string
 	SOPInstanceUID           string
 	SeriesInstanceUID        string
 	SeriesNumber             int
@@ -43,14 +46,22 @@ func Write(ct *dataset.Dataset, r *result.Result, o Options) ([]byte, error) {
 }
 
 func write(ct *dataset.Dataset, r *result.Result, o Options) ([]byte, error) {
+	k, ok := kinds[o.Kind]
+	if !ok {
+		return nil, fmt.Errorf("%q is no kind of segmentation", o.Kind)
+	}
 	if err := check(ct, r); err != nil {
+		return nil, err
+	}
+	shapes, err := k.shapes(r.Nodules)
+	if err != nil {
 		return nil, err
 	}
 	if err := dataset.ValidUID(o.DimensionOrganizationUID); err != nil {
 		return nil, fmt.Errorf("the Dimension Organization UID: %w", err)
 	}
 	elements, err := study.Elements(ct, study.Object{
-		SOPClassUID:       dataset.SegmentationStorage,
+		SOPClassUID:       k.sopClass,
 		SOPInstanceUID:    o.SOPInstanceUID,
 		SeriesInstanceUID: o.SeriesInstanceUID,
 		Modality:          "SEG",
@@ -66,16 +77,20 @@ func write(ct *dataset.Dataset, r *result.Result, o Options) ([]byte, error) {
 	}
 	elements = append(elements, study.ContentTime(ct, r.Closed.Time)...)
 	elements = append(elements, frameOfReference(ct)...)
-	elements = append(elements, image(ct, r)...)
-	frames := framesOf(r)
-	elements = append(elements, dimensions(o.DimensionOrganizationUID)...)
+	elements = append(elements, image(ct, r.Grid, k, shapes)...)
+	frames := framesOf(k, len(r.Grid.Instances), shapes)
+	pixels, err := pack(k, r.Grid, shapes, frames)
+	if err != nil {
+		return nil, err
+	}
+	elements = append(elements, dimensions(k, o.DimensionOrganizationUID, frames)...)
 	elements = append(elements,
-		segments(r),
+		segments(r, k, shapes),
 		referencedSeries(r),
 		shared(r.Grid),
 		perFrame(r.Grid, frames),
 		study.Integer(tag.NumberOfFrames, len(frames)),
-		study.Pixels(pack(r, frames)),
+		study.Pixels(pixels),
 	)
 	return study.Write(elements)
 }
