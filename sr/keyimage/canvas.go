@@ -13,6 +13,7 @@ var (
 	ground = color.RGBA{11, 15, 20, 255}
 	panel  = color.RGBA{20, 26, 34, 255}
 	rule   = color.RGBA{48, 58, 70, 255}
+	black  = color.RGBA{0, 0, 0, 255}
 	white  = color.RGBA{240, 244, 248, 255}
 	grey   = color.RGBA{150, 162, 176, 255}
 	amber  = color.RGBA{255, 190, 70, 255}

@@ -16,43 +16,87 @@ import (
 	"github.com/pulmonode/pulmonode/inference/result"
 )
 
-// Picture is one page.
-type Picture struct {
-	Name   string // of its files: "key-1", ..., "key-summary"
-	Title  string // a line for lists: "Nodule N1"
-	RGBA   *image.RGBA
+// Page is a picture that can be drawn. Drawing takes a few megabytes, so pages
+// are drawn one at a time.
+type Page struct {
+	Name   string          // of its files: "key-1", ..., "key-summary"
+	Title  string          // a line for lists: "Nodule N1"
 	Source result.Instance // the slice that is shown; zero for the summary
+
+	draw func(pens) *image.RGBA
 }
 
-// Draw makes a picture of each nodule, in the order of the result, and the
-// summary behind them. A result that is not of an analysis has no pictures.
-func Draw(r *result.Result) ([]Picture, error) {
+// Picture is a page that was drawn.
+type Picture struct {
+	Page
+	RGBA *image.RGBA
+}
+
+// Pages lists the pages of a result, one of each nodule, in the order of the
+// result, and the summary behind them, and makes sure that all can be drawn. A
+// result that is not of an analysis has none.
+func Pages(r *result.Result) ([]Page, error) {
 	if r.Outcome != result.OutcomeNodules && r.Outcome != result.OutcomeNone {
 		return nil, nil
 	}
 	if r.Grid == nil || len(r.Grid.Instances) == 0 {
 		return nil, errors.New("drawing key images: the result has no grid of the analysed images")
 	}
-	write, err := newPens()
-	if err != nil {
-		return nil, fmt.Errorf("drawing key images: %w", err)
-	}
-	var out []Picture
-	shown := make([]shown, len(r.Nodules))
+	found := make([]shown, len(r.Nodules))
+	var out []Page
 	for i := range r.Nodules {
-		if shown[i], err = show(r, i); err != nil {
+		var err error
+		if found[i], err = show(r, i); err != nil {
 			return nil, fmt.Errorf("drawing key images: nodule %s: %w", r.Nodules[i].ID, err)
 		}
-	}
-	for i := range shown {
-		out = append(out, Picture{
+		out = append(out, Page{
 			Name:   fmt.Sprintf("key-%d", i+1),
 			Title:  "Nodule " + r.Nodules[i].ID,
-			RGBA:   nodulePage(write, r, shown[i]),
-			Source: r.Grid.Instances[shown[i].slice],
+			Source: r.Grid.Instances[found[i].slice],
+			draw:   func(p pens) *image.RGBA { return nodulePage(p, r, found[i]) },
 		})
 	}
-	return append(out, Picture{Name: "key-summary", Title: "Summary of nodules", RGBA: summaryPage(write, r, shown)}), nil
+	sheets := (len(found) + rowsOfPage - 1) / rowsOfPage
+	for i := range max(1, sheets) {
+		p := Page{Name: "key-summary", Title: "Summary of nodules"}
+		if i > 0 {
+			p.Name = fmt.Sprintf("key-summary-%d", i+1)
+		}
+		if sheets > 1 {
+			p.Title = fmt.Sprintf("Summary of nodules, page %d of %d", i+1, sheets)
+		}
+		p.draw = func(with pens) *image.RGBA {
+			return summaryPage(with, r, sheet{found, i * rowsOfPage, min((i+1)*rowsOfPage, len(found)), p.Title})
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// Draw draws the page.
+func (p Page) Draw() (Picture, error) {
+	with, err := newPens()
+	if err != nil {
+		return Picture{}, fmt.Errorf("drawing key images: %w", err)
+	}
+	return Picture{p, p.draw(with)}, nil
+}
+
+// Draw draws all pages at once, which for many nodules takes much memory.
+func Draw(r *result.Result) ([]Picture, error) {
+	pages, err := Pages(r)
+	if err != nil {
+		return nil, err
+	}
+	var out []Picture
+	for _, p := range pages {
+		picture, err := p.Draw()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, picture)
+	}
+	return out, nil
 }
 
 // shown is a nodule with the slice that shows it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,16 +84,21 @@ func TestEachNoduleHasAPictureAndTheSeriesASummary(t *testing.T) {
 		t.Run(fmt.Sprintf("%d nodules", n), func(t *testing.T) {
 			r := series(64, n)
 			pictures := drawn(t, r)
-			if len(pictures) != n+1 {
-				t.Fatalf("%d pictures", len(pictures))
+			if want := n + max(1, (n+rowsOfPage-1)/rowsOfPage); len(pictures) != want {
+				t.Fatalf("%d pictures, want %d", len(pictures), want)
 			}
 			for i, p := range pictures[:n] {
 				if p.Name != fmt.Sprintf("key-%d", i+1) || p.Title != "Nodule "+r.Nodules[i].ID || p.Source.SOPInstanceUID != r.Nodules[i].KeySlice {
 					t.Errorf("picture %d is %s, %q, of %s", i+1, p.Name, p.Title, p.Source.SOPInstanceUID)
 				}
 			}
-			if last := pictures[n]; last.Name != "key-summary" || last.Source != (result.Instance{}) {
-				t.Errorf("the last picture is %s of %v", last.Name, last.Source)
+			for i, p := range pictures[n:] {
+				if name := []string{"key-summary", "key-summary-2", "key-summary-3"}[i]; p.Name != name || p.Source != (result.Instance{}) {
+					t.Errorf("the summary is %s of %v", p.Name, p.Source)
+				}
+				if p.RGBA.Rect.Dy() > summaryWidth*6/5 {
+					t.Errorf("%s has %v pixels", p.Name, p.RGBA.Rect.Size())
+				}
 			}
 			for _, p := range pictures {
 				if !p.RGBA.Opaque() {
@@ -133,7 +139,7 @@ func TestTheContourLiesOnTheEdgesOfVoxels(t *testing.T) {
 			}
 			v := wholeView(r.Grid, 0)
 			c := newCanvas(p, v.at.Dx(), v.at.Dy())
-			by := study.NoduleColor(0).RGB
+			by := study.ColorOf(&r.Nodules[0]).RGB
 			m := &r.Nodules[0].Mask
 			c.contour(v, m, 2, by)
 			at := func(u, w float64) bool { return c.RGBAAt(int(v.x(u)), int(v.y(w))) == by }
@@ -184,6 +190,20 @@ func TestSidesOfThePatient(t *testing.T) {
 		if got := toward(c.toward); got != c.want {
 			t.Errorf("%v is toward %s, want %s", c.toward, got, c.want)
 		}
+	}
+}
+
+func TestWhatWasNotMeasuredIsNotZero(t *testing.T) {
+	for _, bad := range []float64{math.NaN(), math.Inf(1), 0, -1} {
+		n := result.Nodule{LongAxisMM: 5, ShortAxisMM: bad, MaxDiam3DMM: bad, VolumeMM3: bad, MeanHU: math.NaN(), SDHU: bad}
+		for _, got := range []string{size(&n), diameter(&n), volume(&n), density(&n, true), density(&n, false)} {
+			if got != notMeasured {
+				t.Errorf("%v is shown as %q", bad, got)
+			}
+		}
+	}
+	if got := density(&result.Nodule{MeanHU: 0, SDHU: 0}, true); got != "0 ± 0 HU" {
+		t.Errorf("water is %q", got)
 	}
 }
 

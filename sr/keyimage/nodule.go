@@ -32,12 +32,13 @@ func nodulePage(p pens, r *result.Result, s shown) *image.RGBA {
 func (c *canvas) slicePart(v view, r *result.Result, s shown) {
 	c.paint(v, s.pixels)
 	bounds := v.at.Inset(8)
-	for i := range r.Nodules {
+	for k := range r.Nodules {
+		i := (s.index + 1 + k) % len(r.Nodules) // its own last, over its neighbours
 		n := &r.Nodules[i]
 		if i != s.index && areaOf(&n.Mask, s.slice) == 0 {
 			continue
 		}
-		by := study.NoduleColor(i).RGB
+		by := study.ColorOf(n).RGB
 		c.contour(v, &n.Mask, 2, by)
 		x0, y0, x1, y1 := boundsOf(&n.Mask, s.slice)
 		reach := 10.0
@@ -75,7 +76,7 @@ func (c *canvas) brackets(v view, x0, y0, x1, y1 float64) float64 {
 
 func (c *canvas) panelPart(at image.Rectangle, r *result.Result, s shown) {
 	n := s.nodule
-	by := study.NoduleColor(s.index).RGB
+	by := study.ColorOf(n).RGB
 	c.fill(at, panel)
 	left, right := at.Min.X+panelMargin, at.Max.X-panelMargin
 	y := 62
@@ -91,12 +92,12 @@ func (c *canvas) panelPart(at image.Rectangle, r *result.Result, s shown) {
 	c.paint(near, s.pixels)
 	for i := range r.Nodules {
 		if i != s.index {
-			c.contour(near, &r.Nodules[i].Mask, 2, study.NoduleColor(i).RGB)
+			c.contour(near, &r.Nodules[i].Mask, 2, study.ColorOf(&r.Nodules[i]).RGB)
 		}
 	}
 	c.contour(near, &n.Mask, 3, by)
-	c.axis(near, n.LongAxis, white)
-	c.axis(near, n.ShortAxis, white)
+	c.axis(near, n.LongAxis)
+	c.axis(near, n.ShortAxis)
 	c.scaleBar(near)
 	c.frame(inset.Inset(-2), 3, 2, rule)
 
@@ -105,8 +106,8 @@ func (c *canvas) panelPart(at image.Rectangle, r *result.Result, s shown) {
 	facts := []struct{ name, value string }{
 		{"Long × short axis", size(n)},
 		{"Volume", volume(n)},
-		{"Largest 3D diameter", fmt.Sprintf("%.1f mm", n.MaxDiam3DMM)},
-		{"Mean ± SD", fmt.Sprintf("%.0f ± %.0f HU", n.MeanHU, n.SDHU)},
+		{"Largest 3D diameter", diameter(n)},
+		{"Mean ± SD", density(n, true)},
 	}
 	for i, f := range facts {
 		x := left + i%2*(half+20)

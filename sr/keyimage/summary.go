@@ -16,7 +16,17 @@ const (
 	rowHeight     = 104
 	thumb         = 84
 	emptyPicture  = 512
+	// rowsOfPage keeps a page about as high as it is wide, so that a screen
+	// shows it whole and legibly.
+	rowsOfPage = 12
 )
+
+// sheet is the part of the nodules that one summary page lists.
+type sheet struct {
+	all       []shown
+	from, end int
+	title     string
+}
 
 // columns of the table, by where they begin.
 var columns = [...]struct {
@@ -34,8 +44,8 @@ const firstBar, barPitch, barWidth = 708, 184, 158
 
 // summaryPage sums up the series: a row for each nodule, or that none was found,
 // then what was searched and by what.
-func summaryPage(p pens, r *result.Result, found []shown) *image.RGBA {
-	foot := footOf(p, r)
+func summaryPage(p pens, r *result.Result, s sheet) *image.RGBA {
+	foot, found := footOf(p, r), s.all[s.from:s.end]
 	table := 150 + 34 + len(found)*rowHeight
 	if len(found) == 0 {
 		table = 130 + emptyPicture
@@ -53,7 +63,10 @@ func summaryPage(p pens, r *result.Result, found []shown) *image.RGBA {
 	if len(found) == 0 {
 		c.nonePart(image.Rect(left, 130, right, 130+emptyPicture), r)
 	} else {
-		words := fmt.Sprintf("%d found", len(found))
+		words := fmt.Sprintf("%d found", len(s.all))
+		if len(found) < len(s.all) {
+			words += fmt.Sprintf("; here %d to %d", s.from+1, s.end)
+		}
 		c.text(left+p.width(title, head)+18, 66, body, grey, words)
 		c.tablePart(150, r, found)
 	}
@@ -133,7 +146,7 @@ func (c *canvas) tablePart(y int, r *result.Result, found []shown) {
 
 // rowPart draws a nodule's row of the table.
 func (c *canvas) rowPart(y int, r *result.Result, s shown) {
-	n, by := s.nodule, study.NoduleColor(s.index).RGB
+	n, by := s.nodule, study.ColorOf(s.nodule).RGB
 	picture := image.Rect(summaryMargin, y+10, summaryMargin+thumb, y+10+thumb)
 	v := closeView(r.Grid, s, picture)
 	c.paint(v, s.pixels)
@@ -144,9 +157,9 @@ func (c *canvas) rowPart(y int, r *result.Result, s shown) {
 	c.text(columns[2].x, line, body, white, fmt.Sprint(s.slice+1))
 	c.text(columns[2].x, under, caption, grey, fmt.Sprintf("of %d", len(r.Grid.Instances)))
 	c.text(columns[3].x, line, strong, white, size(n))
-	c.text(columns[3].x, under, caption, grey, fmt.Sprintf("3D %.1f mm", n.MaxDiam3DMM))
+	c.text(columns[3].x, under, caption, grey, "3D "+diameter(n))
 	c.text(columns[4].x, line, strong, white, volume(n))
-	c.text(columns[4].x, under, caption, grey, fmt.Sprintf("mean %.0f HU", n.MeanHU))
+	c.text(columns[4].x, under, caption, grey, "mean "+density(n, false))
 	for k, ch := range characteristics {
 		x := firstBar + k*barPitch
 		p, ok := n.Characteristics[ch.key]

@@ -68,12 +68,44 @@ func side(n *result.Nodule) string {
 	return "Side not known"
 }
 
+// notMeasured stands where a number is none.
+const notMeasured = "not measured"
+
 func size(n *result.Nodule) string {
+	if !known(n.LongAxisMM) || !known(n.ShortAxisMM) {
+		return notMeasured
+	}
 	return fmt.Sprintf("%.1f × %.1f mm", n.LongAxisMM, n.ShortAxisMM)
 }
 
+func diameter(n *result.Nodule) string {
+	if !known(n.MaxDiam3DMM) {
+		return notMeasured
+	}
+	return fmt.Sprintf("%.1f mm", n.MaxDiam3DMM)
+}
+
+// density is the mean, with the deviation where there is room for it.
+func density(n *result.Nodule, deviation bool) string {
+	switch {
+	case !finite(n.MeanHU) || deviation && !finite(n.SDHU):
+		return notMeasured
+	case deviation:
+		return fmt.Sprintf("%.0f ± %.0f HU", n.MeanHU, n.SDHU)
+	}
+	return fmt.Sprintf("%.0f HU", n.MeanHU)
+}
+
+// known says that v is a length or a volume.
+func known(v float64) bool { return finite(v) && v > 0 }
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
 // volume has the digits that a contour on voxels can mean.
 func volume(n *result.Nodule) string {
+	if !known(n.VolumeMM3) {
+		return notMeasured
+	}
 	if n.VolumeMM3 < 99.95 {
 		return fmt.Sprintf("%.1f mm³", n.VolumeMM3)
 	}

@@ -2,6 +2,7 @@ package keyimage
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"image/png"
 
@@ -38,6 +39,8 @@ type Options struct {
 	SeriesNumber      int
 	InstanceNumber    int
 	DeviceUID         string // of the installation; may be empty
+	SeriesDescription string // empty: SeriesDescription
+	AsReceived        bool   // text of the images in their own character set
 }
 
 // Write makes the picture a Secondary Capture (PS3.3 A.8.1) in the study of its
@@ -54,7 +57,8 @@ func Write(ct *dataset.Dataset, r *result.Result, p Picture, o Options) ([]byte,
 		SeriesInstanceUID: o.SeriesInstanceUID,
 		Modality:          "OT",
 		SeriesNumber:      o.SeriesNumber,
-		SeriesDescription: study.OfGeneration(SeriesDescription, r.Generation),
+		SeriesDescription: study.OfGeneration(cmp.Or(o.SeriesDescription, SeriesDescription), r.Generation),
+		AsReceived:        o.AsReceived,
 		InstanceNumber:    o.InstanceNumber,
 		Time:              r.Closed.Time,
 		Algorithm:         r.Algorithm,
