@@ -331,6 +331,23 @@ func TestHostileHeadersAreRefusedCheaply(t *testing.T) {
 	for range 1_000_000 {
 		items = binary.LittleEndian.AppendUint64(items, 0x00000000E000FFFE)
 	}
+	// As many frames of an enhanced CT as would be sent deflated: the header is
+	// thirteen times its deflated bytes.
+	enhanced := sample()
+	var frames []*Dataset
+	for i := range 200 {
+		position, plane, content, frame := &Dataset{}, &Dataset{}, &Dataset{}, &Dataset{}
+		position.SetText(ImagePositionPatient, "DS", "-175.5", "-175.5", fmt.Sprintf("%.3f", -300+0.625*float64(i)))
+		plane.SetText(FrameAcquisitionDateTime, "DT", fmt.Sprintf("2026112410%04d.%06d", i, 7919*i%1000000))
+		content.SetText(ImageOrientationPatient, "DS", "1", "0", "0", "0", "1", "0")
+		frame.SetItems(PlanePositionSequence, position)
+		frame.SetItems(FrameContentSequence, plane)
+		frame.SetItems(PlaneOrientationSequence, content)
+		frames = append(frames, frame)
+	}
+	enhanced.SetItems(PerFrameFunctionalGroupsSequence, frames...)
+	megabyte := appendHead(nil, 0x00091010, "OB", 1000<<10)
+	megabyte = append(megabyte, make([]byte, 1000<<10)...)
 	zeros := make([]byte, 64<<20)
 	copy(zeros, appendHead(nil, 0x00091010, "OB", 63<<20))
 	for _, c := range []struct {
@@ -347,6 +364,10 @@ func TestHostileHeadersAreRefusedCheaply(t *testing.T) {
 		{"a sequence of 4 GiB", ExplicitLE, appendHead(nil, SourceImageSequence, "SQ", 0xFFFFFFFE), "longer than 1048576"},
 		{"a header of 1 MiB and more", ExplicitLE, append(appendHead(nil, 0x00091010, "OB", 1<<20), make([]byte, 1<<20)...), "longer than 1048576"},
 		{"deflated bomb", DeflatedLE, deflated(zeros), "at most"},
+		{"deflated bomb within the header's limit", DeflatedLE, deflated(megabyte), "ask the sender for Explicit VR Little Endian"},
+		{"deflated bomb of elements", DeflatedLE, deflated(many(60_000)), "ask the sender for Explicit VR Little Endian"},
+		{"deflated bomb of items", DeflatedLE, deflated(items[:8*60_000]), "ask the sender for Explicit VR Little Endian"},
+		{"a deflated enhanced CT", DeflatedLE, deflated(withPixels(explicit(t, enhanced), 64)), ""},
 		{"item in no sequence", ExplicitLE, binary.LittleEndian.AppendUint64(nil, 0x00000000E000FFFE), "where an element is expected"},
 		{"sequence longer than its item", ExplicitLE, []byte("\x08\x00\x12\x21SQ\x00\x00\x10\x00\x00\x00\xfe\xff\x00\xe0\x20\x00\x00\x00\x08\x00\x12\x21SQ\x00\x00"), "longer than the one around it"},
 		{"no value representation", ExplicitLE, []byte("\x08\x00\x05\x00\x00\x00\x00\x00"), "no value representation"},
@@ -357,6 +378,11 @@ func TestHostileHeadersAreRefusedCheaply(t *testing.T) {
 			for way, f := range map[string]func() error{
 				"ParseHeader": func() error {
 					_, err := ParseHeader(bytes.NewReader(c.b), c.syntax, Limits{})
+					return err
+				},
+				"Read": func() error {
+					file := append(FileMeta(MetaInfo{CTImage, "1.2", c.syntax, ""}), c.b...)
+					_, err := Read(bytes.NewReader(file), int64(len(file)), Limits{})
 					return err
 				},
 				"HeaderParser": func() error {
@@ -387,12 +413,30 @@ func TestHostileHeadersAreRefusedCheaply(t *testing.T) {
 func TestDeflatedBombInPixelData(t *testing.T) {
 	b := appendHead(explicit(t, sample()), PixelData, "OW", 32<<20)
 	b = deflated(append(b, make([]byte, 32<<20)...))
-	p := NewHeaderParser(DeflatedLE, Limits{Inflated: 16 << 20})
-	if used := allocated(func() { feed(t, p, b, 4096) }); used > 1<<20 {
-		t.Errorf("cost %d bytes of memory", used)
+	for name, lim := range map[string]Limits{"a limit of its size": {Inflated: 8 << 20, Ratio: 2000}, "a limit of its ratio": {}} {
+		p := NewHeaderParser(DeflatedLE, lim)
+		if used := allocated(func() { feed(t, p, b, 4096) }); used > 1<<20 {
+			t.Errorf("%s: cost %d bytes of memory", name, used)
+		}
+		if _, err := p.Finish(); err == nil || !strings.Contains(err.Error(), "grows beyond") {
+			t.Errorf("%s: error %v", name, err)
+		}
 	}
-	if _, err := p.Finish(); err == nil || !strings.Contains(err.Error(), "grows beyond") {
-		t.Errorf("error %v", err)
+	p := NewHeaderParser(DeflatedLE, Limits{Ratio: 2000})
+	feed(t, p, b, 4096)
+	if _, err := p.Finish(); err != nil {
+		t.Errorf("with a wider ratio: %v", err)
+	}
+	file := append(FileMeta(MetaInfo{CTImage, "1.2", DeflatedLE, ""}), b...)
+	if _, err := Read(bytes.NewReader(file), int64(len(file)), Limits{}); err == nil || !strings.Contains(err.Error(), "grows beyond") {
+		t.Errorf("in a file: %v", err)
+	}
+	// A blank slice is no bomb.
+	blank := deflated(append(appendHead(explicit(t, sample()), PixelData, "OW", 8<<20), make([]byte, 8<<20)...))
+	p = NewHeaderParser(DeflatedLE, Limits{})
+	feed(t, p, blank, 4096)
+	if _, err := p.Finish(); err != nil {
+		t.Errorf("a blank slice of %d bytes: %v", len(blank), err)
 	}
 }
 
@@ -412,7 +456,7 @@ func TestInflaterAgreesWithCompressFlate(t *testing.T) {
 			w.Write(plain[size/2:])
 			w.Close()
 			var got bytes.Buffer
-			f := newInflater(func(b []byte) error { got.Write(b); return nil }, 1<<30)
+			f := newInflater(func(b []byte) error { got.Write(b); return nil }, Limits{})
 			for b := packed.Bytes(); len(b) > 0; {
 				n := min(len(b), 1+rng.IntN(5000))
 				if err := f.write(b[:n]); err != nil {

@@ -78,11 +78,11 @@ func Read(r io.ReaderAt, size int64, lim Limits) (*File, error) {
 		return nil, err
 	}
 	var body io.Reader = io.NewSectionReader(r, f.base, size-f.base)
-	if f.TransferSyntax == DeflatedLE {
-		body = flate.NewReader(body)
-	}
 	var s scanner
 	s.init(enc, lim)
+	if f.TransferSyntax == DeflatedLE {
+		body = s.inflated(body)
+	}
 	if err := s.readFrom(body); err != nil {
 		return nil, err
 	}
@@ -97,6 +97,9 @@ func Read(r io.ReaderAt, size int64, lim Limits) (*File, error) {
 		base = 0
 	}
 	f.Pixel = pixelsOf(s.pixel, base+int64(s.pos))
+	if f.TransferSyntax == DeflatedLE && f.Pixel.Offset+f.Pixel.Length > s.lim.inflatable(size-f.base) {
+		return nil, s.lim.bomb(size - f.base)
+	}
 	if f.TransferSyntax != DeflatedLE && f.Pixel.Offset+max(f.Pixel.Length, 0) > size {
 		return nil, fmt.Errorf("%w: Pixel Data says %d bytes, the file has %d: send it again",
 			ErrTruncated, f.Pixel.Length, max(0, size-f.Pixel.Offset))

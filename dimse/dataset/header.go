@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"bufio"
 	"compress/flate"
 	"errors"
 	"fmt"
@@ -34,15 +35,33 @@ func ParseHeader(r io.Reader, transferSyntax string, lim Limits) (*Dataset, erro
 	if err != nil {
 		return nil, err
 	}
-	if transferSyntax == DeflatedLE {
-		r = flate.NewReader(r)
-	}
 	var s scanner
 	s.init(enc, lim)
+	if transferSyntax == DeflatedLE {
+		r = s.inflated(r)
+	}
 	if err := s.readFrom(r); err != nil {
 		return nil, err
 	}
 	return s.build()
+}
+
+// inflated is the inflated r, whose bytes the header may cost memory for.
+func (s *scanner) inflated(r io.Reader) io.Reader {
+	c := &counted{r: r}
+	s.deflated = &c.n
+	return flate.NewReader(bufio.NewReader(c))
+}
+
+type counted struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // readFrom feeds the scanner until the header is complete.
@@ -92,7 +111,8 @@ func NewHeaderParser(transferSyntax string, lim Limits) *HeaderParser {
 	p.err = err
 	p.scan.init(enc, lim)
 	if transferSyntax == DeflatedLE {
-		p.inflate = newInflater(p.take, p.scan.lim.Inflated)
+		p.inflate = newInflater(p.take, lim)
+		p.scan.deflated = &p.inflate.taken
 	}
 	return p
 }

@@ -13,8 +13,9 @@ import (
 // back and taken again when more bytes have come.
 type inflater struct {
 	out   func([]byte) error
-	limit int64 // most bytes to put out
-	total int64
+	lim   Limits
+	total int64 // bytes put out
+	taken int64 // bytes that came in
 
 	in   []byte // not yet used; at most a block header and what a Write brought
 	base []byte // the memory behind in
@@ -29,6 +30,15 @@ type inflater struct {
 	final          bool
 	stored         int
 	literal, dists huffman
+}
+
+// inflatable is how far that many deflated bytes may grow.
+func (l Limits) inflatable(deflated int64) int64 {
+	return min(l.Inflated, max(freeInflation, l.Ratio*deflated))
+}
+
+func (l Limits) bomb(deflated int64) error {
+	return fmt.Errorf("deflated data set of %d bytes grows beyond %d: not taken", deflated, l.inflatable(deflated))
 }
 
 const windowSize = 64 << 10 // distances reach 32 KiB back
@@ -47,8 +57,8 @@ var (
 	errDeflate  = errors.New("deflated data set is damaged (RFC 1951): send it again")
 )
 
-func newInflater(out func([]byte) error, limit int64) *inflater {
-	return &inflater{out: out, limit: limit}
+func newInflater(out func([]byte) error, lim Limits) *inflater {
+	return &inflater{out: out, lim: lim.withDefaults()}
 }
 
 func (f *inflater) ended() bool { return f.state == streamEnd }
@@ -61,6 +71,7 @@ func (f *inflater) write(p []byte) error {
 		f.base = append(append(f.base[:0], f.in...), p[:n]...)
 		f.in = f.base
 		p = p[n:]
+		f.taken += int64(n)
 		if err := f.run(); err != nil {
 			return err
 		}
@@ -151,8 +162,8 @@ func (f *inflater) endBlock() error {
 // advance counts n bytes that were put at pos and hands the window on when full.
 func (f *inflater) advance(n int) error {
 	f.pos += n
-	if f.total += int64(n); f.total > f.limit {
-		return fmt.Errorf("deflated data set grows beyond %d bytes: not taken", f.limit)
+	if f.total += int64(n); f.total > f.lim.inflatable(f.taken) {
+		return f.lim.bomb(f.taken)
 	}
 	if f.pos == windowSize {
 		return f.flush()

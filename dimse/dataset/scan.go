@@ -13,7 +13,19 @@ type Limits struct {
 	Depth       int   // sequences inside each other; default and most 64
 	ValueBytes  int64 // one value before Pixel Data; default HeaderBytes
 	Inflated    int64 // bytes a deflated data set may grow to while it is checked; default 4 GiB
+	Ratio       int64 // inflated bytes for each deflated one, beyond the first 16 MiB; default 100. CT deflates to a half or a third, a blank slice of 2048 x 2048 is 8 MiB
 }
+
+// What a header costs in memory is at most costRatio times the bytes that came
+// and costRoom. Undeflated ones can't cost more, see scanner.grow and charge; of
+// deflated ones it is held against them, so that no bomb goes off in a header.
+const (
+	costRatio = 16
+	costRoom  = 1<<20 - 192<<10 // less what inflating needs by itself
+)
+
+// freeInflation is what any deflated data set may grow to, whatever its ratio.
+const freeInflation = 16 << 20
 
 const maxDepth = 64
 
@@ -32,6 +44,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Inflated <= 0 {
 		l.Inflated = 4 << 30
+	}
+	if l.Ratio <= 0 {
+		l.Ratio = 100
 	}
 	return l
 }
@@ -187,6 +202,8 @@ type scanner struct {
 	done     bool
 	pixel    head // Pixel Data's head where done and not metaOnly
 	enc      layout
+	cost     int64  // bytes of memory that buf and the tree take, all in all
+	deflated *int64 // bytes that came in; nil where they are not deflated
 }
 
 func (s *scanner) init(enc layout, lim Limits) {
@@ -202,6 +219,9 @@ func (s *scanner) write(p []byte) (int, error) {
 	taken := 0
 	for !s.done {
 		n := min(s.need-len(s.buf), len(p)-taken)
+		if err := s.grow(n); err != nil {
+			return taken, fmt.Errorf("data set at byte %d: %w", s.pos, err)
+		}
 		s.buf = append(s.buf, p[taken:taken+n]...)
 		taken += n
 		if len(s.buf) < s.need {
@@ -212,6 +232,32 @@ func (s *scanner) write(p []byte) (int, error) {
 		}
 	}
 	return taken, nil
+}
+
+// grow makes room for n bytes more. The buffers of a header, one after the other,
+// take at most 5.4 times its bytes, or 1 KiB.
+func (s *scanner) grow(n int) error {
+	if len(s.buf)+n <= cap(s.buf) {
+		return nil
+	}
+	size := max(2*cap(s.buf), len(s.buf)+n, 512)
+	if size > 64<<10 {
+		size = max(min(2*size, int(s.lim.HeaderBytes)+12), len(s.buf)+n)
+	}
+	if err := s.charge(size); err != nil {
+		return err
+	}
+	s.buf = append(make([]byte, 0, size), s.buf...)
+	return nil
+}
+
+// charge counts memory.
+func (s *scanner) charge(n int) error {
+	s.cost += int64(n)
+	if s.deflated != nil && s.cost > costRatio**s.deflated+costRoom {
+		return fmt.Errorf("the deflated header grows to more than %d times its bytes: ask the sender for Explicit VR Little Endian", costRatio)
+	}
+	return nil
 }
 
 func (s *scanner) step() error {
@@ -304,8 +350,12 @@ func (s *scanner) count(f *frame) error {
 	if s.elements++; s.elements > s.lim.Elements {
 		return fmt.Errorf("more than %d elements: not taken", s.lim.Elements)
 	}
-	return nil
+	return s.charge(elementCost)
 }
+
+// elementCost is what an element or item of the tree takes, its share of counts
+// included.
+const elementCost = 96
 
 func (s *scanner) element(f *frame, h head) error {
 	begin := s.pos + h.size
