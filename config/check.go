@@ -52,6 +52,7 @@ func (c *Config) Check() []Fault {
 	f.between("[inference] threads", float64(c.Inference.Threads), 0, 1024)
 
 	f.oneOf("[output] sr", c.Output.SR, "comprehensive3d", "comprehensive", "enhanced")
+	f.oneOf("[output] seg", c.Output.SEG, "binary", "fractional", "labelmap")
 	numbers := []int{c.Output.SeriesNumberSEG, c.Output.SeriesNumberSR, c.Output.SeriesNumberKeyImage}
 	for i, key := range []string{"series_number_seg", "series_number_sr", "series_number_keyimage"} {
 		f.between("[output] "+key, float64(numbers[i]), 0, 99999)

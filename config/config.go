@@ -128,7 +128,8 @@ type Output struct {
 	SeriesNumberKeyImage int    `toml:"series_number_keyimage"`
 	ReportSkipped        bool   `toml:"report_skipped"`
 	ReportFailed         bool   `toml:"report_failed"`
-	SR                   string `toml:"sr"` // "comprehensive3d", "comprehensive", "enhanced"
+	SR                   string `toml:"sr"`  // "comprehensive3d", "comprehensive", "enhanced"
+	SEG                  string `toml:"seg"` // "binary", "fractional", "labelmap"
 }
 
 // Queue is where the work waits.
@@ -167,7 +168,7 @@ func Default() *Config {
 		Complete:  Complete{Quiet: Duration(5 * time.Second), Idle: Duration(time.Minute), MaxAge: Duration(30 * time.Minute)},
 		Select:    Select{MaxSpacingMM: 3, MinSlices: 40, MaxSlices: 3000, MaxObliqueDeg: 10, OnePerStudy: "all"},
 		Inference: Inference{Provider: "auto"},
-		Output:    Output{SeriesNumberSEG: 9001, SeriesNumberSR: 9002, SeriesNumberKeyImage: 9003, ReportFailed: true, SR: "comprehensive3d"},
+		Output:    Output{SeriesNumberSEG: 9001, SeriesNumberSR: 9002, SeriesNumberKeyImage: 9003, ReportFailed: true, SR: "comprehensive3d", SEG: "binary"},
 		Queue:     Queue{MaxAttempts: 12},
 		Admin:     Admin{Listen: "127.0.0.1:8042"},
 		Log:       Log{Level: "info", Format: "console"},

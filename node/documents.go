@@ -40,15 +40,15 @@ func newDocuments(c *config.Config) documents {
 		}
 		if r.Outcome == result.OutcomeNodules {
 			o := seg.Options{
-				SOPInstanceUID: uid(kindSeg, 0), SeriesInstanceUID: uid(seriesOf(kindSeg), 0), SeriesNumber: c.Output.SeriesNumberSEG,
+				Kind: c.Output.SEG, SOPInstanceUID: uid(kindSeg, 0), SeriesInstanceUID: uid(seriesOf(kindSeg), 0), SeriesNumber: c.Output.SeriesNumberSEG,
 				DimensionOrganizationUID: uid(kindDimensions, 0), DeviceUID: device,
 			}
 			b, err := seg.Write(header, r, o)
 			if err != nil {
 				return nil, err
 			}
-			files = append(files, store.File{Name: "seg.dcm", Kind: kindSeg, SOPClassUID: dataset.SegmentationStorage, SOPInstanceUID: o.SOPInstanceUID, Bytes: b})
-			report.Segmentation = &sr.Object{SOPClassUID: dataset.SegmentationStorage, SOPInstanceUID: o.SOPInstanceUID, SeriesInstanceUID: o.SeriesInstanceUID}
+			files = append(files, store.File{Name: "seg.dcm", Kind: kindSeg, SOPClassUID: seg.SOPClass(o.Kind), SOPInstanceUID: o.SOPInstanceUID, Bytes: b})
+			report.Segmentation = &sr.Object{SOPClassUID: seg.SOPClass(o.Kind), SOPInstanceUID: o.SOPInstanceUID, SeriesInstanceUID: o.SeriesInstanceUID}
 		}
 		var pictures []keyimage.Picture
 		if r.Outcome == result.OutcomeNodules || r.Outcome == result.OutcomeNone {

@@ -264,6 +264,8 @@ func className(uid string) string {
 	switch uid {
 	case dataset.SegmentationStorage:
 		return "Segmentation Storage"
+	case dataset.LabelMapSegmentation:
+		return "Label Map Segmentation Storage"
 	case dataset.Comprehensive3DSR:
 		return "Comprehensive 3D SR Storage"
 	case dataset.ComprehensiveSR:
