@@ -157,7 +157,7 @@ func TestEndsWhileTheHandlerDecides(t *testing.T) {
 // server's write gets its deadline, and nobody else waits.
 func TestZeroWindow(t *testing.T) {
 	h := newHandler()
-	address := start(t, &Server{Handler: h, Timeouts: Timeouts{Write: 200 * time.Millisecond, Closing: 100 * time.Millisecond}})
+	address := startOn(t, &Server{Handler: h, Timeouts: Timeouts{Write: 200 * time.Millisecond, Closing: 100 * time.Millisecond}}, narrow{listen(t)})
 	beside := newBystander(t, h, address)
 	p := connect(t, address)
 	if err := p.Conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {

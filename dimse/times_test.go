@@ -38,16 +38,45 @@ func (p *pipes) Close() error {
 
 func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// timed runs a server and one peer of it in a bubble.
+// timed runs a server and one peer of it in a bubble. Beside them another
+// association is in the middle of a C-STORE that drips on and on, and ends as it
+// should when the peer's time is over.
 func timed(t *testing.T, s *Server, run func(t *testing.T, p *peer)) {
+	bubble(t, s, func(t *testing.T, dial func() *peer) {
+		beside := bystander{dial()}
+		beside.begin(s.Handler.(*handler))
+		stop, stopped := make(chan bool), make(chan bool)
+		go func() {
+			defer close(stopped)
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(20 * time.Second):
+					beside.send(pData(value(3, dataMore, []byte("."))))
+				}
+			}
+		}()
+		p := dial()
+		run(t, p)
+		p.Close()
+		close(stop)
+		<-stopped
+		beside.finish()
+	})
+}
+
+// bubble runs a server in a bubble of synctest, until the test ends.
+func bubble(t *testing.T, s *Server, run func(t *testing.T, dial func() *peer)) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &pipes{make(chan net.Conn), make(chan struct{})}
 		served := make(chan error)
 		go func() { served <- s.Serve(l) }()
-		here, there := net.Pipe()
-		l.conns <- there
-		run(t, &peer{t, here})
-		here.Close()
+		run(t, func() *peer {
+			here, there := net.Pipe()
+			l.conns <- there
+			return &peer{t, here}
+		})
 		if err := s.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
@@ -164,8 +193,8 @@ func TestSlowSession(t *testing.T) {
 
 // However lively, an association ends.
 func TestWholeAssociation(t *testing.T) {
-	timed(t, &Server{Handler: newHandler()}, func(t *testing.T, p *peer) {
-		start := time.Now()
+	bubble(t, &Server{Handler: newHandler()}, func(t *testing.T, dial func() *peer) {
+		p, start := dial(), time.Now()
 		p.send(associateRQ(t, nil))
 		p.expect("the acceptance", associateAC(t, nil))
 		for range 6*20 - 1 {
@@ -175,7 +204,49 @@ func TestWholeAssociation(t *testing.T) {
 		}
 		p.expectEnd("the abort", aborted(0, 0))
 		took(t, start, 6*time.Hour)
+		p.Close()
 	})
+}
+
+// One byte a second is no silence, and still too slow: the deadline is that of the
+// phase, not of a byte.
+func TestOneByteASecond(t *testing.T) {
+	long := pData(value(3, dataLast, make([]byte, 1000)))
+	for _, test := range []struct {
+		name  string
+		begin []byte // at once
+		drip  []byte // a byte a second
+		last  []byte
+		want  time.Duration
+	}{
+		{"of the request", nil, associateRQ(t, nil), nil, 30 * time.Second},
+		{"of a command", associateRQ(t, nil), storeRQ(1), aborted(0, 0), time.Minute + time.Second}, // from its first byte
+		{"of a data set's fragment", join(associateRQ(t, nil), storeRQ(1)), long, aborted(0, 0), time.Minute},
+		{"of a data set after an empty fragment", join(associateRQ(t, nil), storeRQ(1)), pData(value(3, dataMore, nil), value(3, dataMore, make([]byte, 1000))), aborted(0, 0), time.Minute},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			timed(t, &Server{Handler: newHandler()}, func(t *testing.T, p *peer) {
+				if test.begin != nil {
+					go p.Write(test.begin)
+					p.expect("the acceptance", associateAC(t, nil))
+				}
+				start := time.Now()
+				gone := make(chan bool)
+				go func() {
+					defer close(gone)
+					for i := range test.drip {
+						<-time.After(time.Second)
+						if _, err := p.Write(test.drip[i : i+1]); err != nil {
+							return
+						}
+					}
+				}()
+				p.expectEnd("the last words", test.last)
+				took(t, start, test.want)
+				<-gone
+			})
+		})
+	}
 }
 
 // A peer that takes nothing any more holds a response for as long as a write may
