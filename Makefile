@@ -43,8 +43,8 @@ define apt
 endef
 
 # The peers that pulmonode is tried against, as program:package.
-PEERS := storescp:dcmtk Orthanc:orthanc dciodvfy:dicom3tools
-peers: ## DCMTK, Orthanc and dicom3tools, which tests and benchmarks meet
+PEERS := storescp:dcmtk Orthanc:orthanc gdcmscu:libgdcm-tools dciodvfy:dicom3tools
+peers: ## DCMTK, Orthanc, GDCM and dicom3tools, which tests and benchmarks meet
 	@missing=""; \
 	for p in $(PEERS); do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
 	if [ -n "$$missing" ]; then $(call apt,$$missing); fi
@@ -79,7 +79,16 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
-bench: build runtime peers .venv-test/done ## pulmonode beside its peers, each pair in one run; writes bench.json
+# dicom-rs, whose own Cargo.lock pins what it is built of.
+.cache/dicom-rs/bin/dicom-storescp:
+	@if command -v cargo >/dev/null; then \
+		echo "building dicom-rs"; \
+		cargo install --locked --quiet --version 0.10.1 --root .cache/dicom-rs dicom-storescp dicom-storescu || echo "could not build dicom-rs"; \
+	else \
+		echo "not installed: dicom-rs (it needs cargo)"; \
+	fi
+
+bench: build runtime peers .venv-test/done .cache/dicom-rs/bin/dicom-storescp ## pulmonode beside its peers, each pair in one run; writes bench.json
 	$(GO) run ./cmd/bench
 
 clean: ## what was built; downloads and virtual environments too

@@ -31,6 +31,11 @@ type row struct {
 	Spread  string  `json:"spread,omitempty"` // lowest to highest of ours / of theirs
 	Command string  `json:"command,omitempty"`
 	Skipped string  `json:"skipped,omitempty"`
+
+	// Rows of the network only.
+	Associations int      `json:"associations,omitempty"`
+	Limits       *limits  `json:"limits,omitempty"`
+	Stages       []string `json:"stages,omitempty"` // where the time of an image goes
 }
 
 type bench struct {
@@ -50,11 +55,16 @@ func main() {
 	flag.StringVar(&b.binary, "pulmonode", "bin/pulmonode", "the built command")
 	flag.IntVar(&b.slices, "slices", 300, "slices of the CT series")
 	flag.IntVar(&b.runs, "runs", 5, "runs of each side")
+	port := flag.String("plain", "", "only receive on this port into the folder named last, without fsync; a row starts it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	b.ctx = ctx
-	if err := b.run(*only, *out); err != nil {
+	run := func() error { return b.run(*only, *out) }
+	if *port != "" {
+		run = func() error { return plain{flag.Arg(0)}.receive(ctx, *port) }
+	}
+	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -73,23 +83,26 @@ func (b *bench) run(only, out string) error {
 	}
 	rows := []struct {
 		name string
-		run  func() row
+		run  func() []row
 	}{
 		{"receive-stock-sender", b.receiveStock},
 		{"receive-own-sender", b.receiveOwn},
-		{"load", b.load},
-		{"infer-cpu", b.infer},
-		{"pipeline-cpu", b.pipeline},
+		{"receive-memory", b.receiveMemory},
+		{"send", b.send},
+		{"load", one(b.load)},
+		{"infer-cpu", one(b.infer)},
+		{"pipeline-cpu", one(b.pipeline)},
 	}
 	var table []row
 	for _, r := range rows {
 		if !strings.HasPrefix(r.name, only) || b.ctx.Err() != nil {
 			continue
 		}
-		line := r.run()
-		line.Name = r.name
-		table = append(table, line)
-		line.print()
+		for _, line := range r.run() {
+			line.Name = r.name
+			table = append(table, line)
+			line.print()
+		}
 	}
 	text, err := json.MarshalIndent(table, "", "  ")
 	if err != nil {
@@ -98,11 +111,28 @@ func (b *bench) run(only, out string) error {
 	return os.WriteFile(out, append(text, '\n'), 0o644)
 }
 
+// one makes a function of one row one of several.
+func one(f func() row) func() []row { return func() []row { return []row{f()} } }
+
 func (r row) print() {
+	on := ""
+	if r.Associations > 0 {
+		on = fmt.Sprintf(" on %d", r.Associations)
+	}
 	if r.Skipped != "" {
-		fmt.Printf("%-22s skipped: %s\n", r.Name, r.Skipped)
+		fmt.Printf("%-22s %s%s skipped: %s\n", r.Name, r.Peer, on, r.Skipped)
 		return
 	}
+	r.Peer += on
+	defer func() {
+		if r.Limits != nil {
+			fmt.Printf("%24slimits: loopback %.0f (ours %.0f %%), write and fsync %.0f (%.0f %%), with rename and folder %.0f (%.0f %%)\n", "",
+				r.Limits.Loopback, 100*r.Ours/r.Limits.Loopback, r.Limits.Fsync, 100*r.Ours/r.Limits.Fsync, r.Limits.Durable, 100*r.Ours/r.Limits.Durable)
+		}
+		for _, s := range r.Stages {
+			fmt.Printf("%24s%s\n", "", s)
+		}
+	}()
 	fmt.Printf("%-22s %8.2f x %-28s ours %.4g, theirs %.4g %s (%s; %d runs)\n%24s%s\n", r.Name, r.Ratio, r.Peer, r.Ours, r.Theirs, r.Unit, r.Spread, r.Runs, "", r.Command)
 }
 
@@ -128,7 +158,12 @@ func (b *bench) inTurn(r row, higherIsBetter bool, ours, theirs func() (float64,
 			a, p = append(a, x), append(p, y)
 		}
 	}
-	r.Runs = b.runs
+	return compare(r, higherIsBetter, a, p)
+}
+
+// compare fills in what the runs of both sides say.
+func compare(r row, higherIsBetter bool, a, p []float64) row {
+	r.Runs = len(a)
 	r.Ours, r.Theirs = median(a), median(p)
 	r.Spread = fmt.Sprintf("%.4g-%.4g / %.4g-%.4g", slices.Min(a), slices.Max(a), slices.Min(p), slices.Max(p))
 	if higherIsBetter {

@@ -1,68 +1,246 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
+	"slices"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
 
-// receiver starts a storage SCP on a port and returns what ends it.
-type receiver func(port int) (stop func(), err error)
+// associations are how many send at once; each sends its share of the series.
+var associations = []int{1, 4, 16}
 
-func (b *bench) receiveStock() row {
-	storescu, err := exec.LookPath("storescu")
-	if err != nil {
-		return row{Skipped: "DCMTK is not installed (make peers)"}
-	}
-	send := func(port int) *exec.Cmd {
-		return b.command(storescu, "-aec", "PULMONODE", "+sd", "+r", "+sp", "*.dcm", "127.0.0.1", strconv.Itoa(port), b.series)
-	}
-	return b.inTurn(row{Peer: "DCMTK storescp, as installed", Unit: "images/s", Command: "storescu +sd +r +sp *.dcm, as installed, to each"}, true,
-		func() (float64, error) { return b.received(b.ourNode, send) },
-		func() (float64, error) { return b.received(b.storescp(), send) })
+// pair is a receiver with a sender: one contender of a row.
+type pair struct {
+	name  string
+	start func(dir string, port int) (*exec.Cmd, error)
+	send  func(dir string, port int) *exec.Cmd
+	note  string
+	most  int // associations; 0: as many as come
 }
 
-func (b *bench) receiveOwn() row {
-	storescu, err := exec.LookPath("storescu")
-	if err != nil {
-		return row{Skipped: "DCMTK is not installed (make peers)"}
+// receiveStock times what unmodified storescu gets stored, by ours and by each
+// peer as it is installed.
+func (b *bench) receiveStock() []row {
+	if why := dcmtk.missing(b); why != "" {
+		return []row{{Peer: "DCMTK storescu", Skipped: why}}
 	}
-	own := func(port int) *exec.Cmd {
-		return b.command(b.binary, "send", b.series, "--to", fmt.Sprintf("PULMONODE@127.0.0.1:%d", port))
+	stock := func(p peer) pair {
+		return pair{p.name, func(dir string, port int) (*exec.Cmd, error) { return p.scp(b, dir, port, false) },
+			func(dir string, port int) *exec.Cmd { return dcmtk.scu(b, dir, port, false) }, synced(p), p.most}
 	}
-	tuned := func(port int) *exec.Cmd {
-		c := b.command(storescu, "-aec", "PULMONODE", "-pdu", "131072", "+sd", "+r", "+sp", "*.dcm", "127.0.0.1", strconv.Itoa(port), b.series)
-		c.Env = append(os.Environ(), "TCP_NODELAY=1")
-		return c
+	var theirs []pair
+	rows := b.absent()
+	for _, p := range peers {
+		if p.missing(b) == "" {
+			theirs = append(theirs, stock(p))
+		}
 	}
-	return b.inTurn(row{Peer: "DCMTK pair, tuned", Unit: "images/s", Command: "pulmonode send to pulmonode serve; TCP_NODELAY=1 storescu -pdu 131072 to storescp -pdu 131072"}, true,
-		func() (float64, error) { return b.received(b.ourNode, own) },
-		func() (float64, error) { return b.received(b.storescp("-pdu", "131072"), tuned) })
+	return append(b.explained("DCMTK storescu as installed to each, as installed", stock(pulmonode), theirs), rows...)
 }
 
-// received is how many images a second a sender gets confirmed.
-func (b *bench) received(start receiver, send func(port int) *exec.Cmd) (float64, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// receiveOwn times ours at both ends beside each peer, tuned, at both ends.
+func (b *bench) receiveOwn() []row {
+	own := func(p peer) pair {
+		return pair{p.name, func(dir string, port int) (*exec.Cmd, error) { return p.scp(b, dir, port, true) },
+			func(dir string, port int) *exec.Cmd { return p.scu(b, dir, port, true) }, "both ends, " + synced(p), p.most}
+	}
+	theirs := []pair{own(unsynced)}
+	rows := b.absent()
+	for _, p := range peers {
+		if p.missing(b) == "" && p.scu != nil {
+			theirs = append(theirs, own(p))
+		}
+	}
+	return append(b.explained("each tuned pair: PDU 128 KiB, TCP_NODELAY", own(pulmonode), theirs), rows...)
+}
+
+func synced(p peer) string {
+	if p.fsyncs {
+		return "fsync"
+	}
+	return "no fsync"
+}
+
+// absent are the rows of the peers that are not to be had here.
+func (b *bench) absent() (rows []row) {
+	for _, p := range peers {
+		if why := p.missing(b); why != "" {
+			rows = append(rows, row{Peer: p.name, Skipped: why})
+		}
+	}
+	return rows
+}
+
+// explained is a race whose first row says where the time of ours goes.
+func (b *bench) explained(command string, ours pair, theirs []pair) []row {
+	rows := b.race(command, ours, theirs)
+	if len(rows) > 0 && rows[0].Skipped == "" {
+		lines, err := b.stages(ours.send)
+		if err != nil {
+			lines = []string{"where the time goes could not be measured: " + err.Error()}
+		}
+		rows[0].Stages = lines
+	}
+	return rows
+}
+
+// race times ours and theirs in turn on each number of associations, and what
+// loopback and disk could do in between. The fastest peer's row comes first.
+func (b *bench) race(command string, ours pair, theirs []pair) (rows []row) {
+	for _, n := range associations {
+		parts, err := b.split(n)
+		if err != nil {
+			return append(rows, row{Skipped: err.Error()})
+		}
+		all := append([]pair{ours}, theirs...)
+		times := make([][]float64, len(all))
+		failed := make([]error, len(all))
+		var limits limitTimes
+		for i := range b.runs + 1 {
+			for k, p := range all {
+				if failed[k] != nil || p.most > 0 && n > p.most {
+					continue
+				}
+				send := parts
+				if i == 0 {
+					send = parts[:1] // not counted: programs and files come into memory
+				}
+				rate, err := b.received(p, send)
+				if err != nil {
+					failed[k] = err
+				} else if i > 0 {
+					times[k] = append(times[k], rate)
+				}
+			}
+			if err := b.measure(&limits, parts); err != nil {
+				return append(rows, row{Skipped: err.Error()})
+			}
+		}
+		if failed[0] != nil {
+			return append(rows, row{Associations: n, Skipped: "ours failed: " + failed[0].Error()})
+		}
+		var at []row
+		for k, p := range theirs {
+			r := row{Peer: p.name + ", " + p.note, Unit: "images/s", Associations: n, Command: command}
+			if err := failed[k+1]; err != nil {
+				r.Skipped = "it failed: " + err.Error()
+			} else if len(times[k+1]) == 0 {
+				r.Skipped = fmt.Sprintf("it has %d associations at most", p.most)
+			} else {
+				r = compare(r, true, times[0], times[k+1])
+			}
+			at = append(at, r)
+		}
+		slices.SortStableFunc(at, func(x, y row) int { // what is ours is no peer: it comes last
+			if a, b := strings.HasPrefix(x.Peer, unsynced.name), strings.HasPrefix(y.Peer, unsynced.name); a != b {
+				return map[bool]int{true: 1, false: -1}[a]
+			}
+			return cmp.Compare(y.Theirs, x.Theirs)
+		})
+		if len(at) > 0 {
+			at[0].Limits = limits.medians()
+		}
+		rows = append(rows, at...)
+	}
+	return rows
+}
+
+// split makes n folders that hold the series between them.
+func (b *bench) split(n int) (parts []string, err error) {
+	files, err := filepath.Glob(filepath.Join(b.series, "*.dcm"))
+	if err != nil {
+		return nil, err
+	}
+	for i := range n {
+		part := filepath.Join(b.dir, fmt.Sprintf("part-%d-of-%d", i+1, n))
+		parts = append(parts, part)
+		if os.Mkdir(part, 0o700) != nil {
+			continue // it is there since an earlier row
+		}
+		for k := i; k < len(files); k += n {
+			if err := os.Link(files[k], filepath.Join(part, filepath.Base(files[k]))); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return parts, nil
+}
+
+// received is how many images a second the senders, one a part, get confirmed.
+func (b *bench) received(p pair, parts []string) (float64, error) {
+	dir, err := os.MkdirTemp(b.dir, "receiver-")
 	if err != nil {
 		return 0, err
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	stop, err := start(port)
+	defer os.RemoveAll(dir)
+	port, stop, err := b.listen(dir, p.start)
 	if err != nil {
 		return 0, err
 	}
 	defer stop()
-	if err := b.listening(port); err != nil {
-		return 0, err
+	images := 0
+	for _, part := range parts {
+		files, err := os.ReadDir(part)
+		if err != nil {
+			return 0, err
+		}
+		images += len(files)
 	}
-	seconds, err := timed(send(port))
-	return float64(b.slices) / seconds, err
+	var senders sync.WaitGroup
+	errs := make([]error, len(parts))
+	begin := time.Now()
+	for i, part := range parts {
+		senders.Go(func() { _, errs[i] = timed(p.send(part, port)) })
+	}
+	senders.Wait()
+	seconds := time.Since(begin).Seconds()
+	for _, err := range errs {
+		if err != nil {
+			return 0, err
+		}
+	}
+	return float64(images) / seconds, nil
+}
+
+// listen starts a receiver on a free port and waits until it listens.
+func (b *bench) listen(dir string, start func(dir string, port int) (*exec.Cmd, error)) (port int, stop func(), err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, nil, err
+	}
+	port = l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	c, err := start(dir, port)
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := c.Start(); err != nil {
+		return 0, nil, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Wait() }()
+	stop = func() {
+		c.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			c.Process.Kill()
+			<-ended
+		}
+	}
+	if err := b.listening(port); err != nil {
+		stop()
+		return 0, nil, err
+	}
+	return port, stop, nil
 }
 
 func (b *bench) listening(port int) error {
@@ -79,45 +257,4 @@ func (b *bench) listening(port int) error {
 		}
 	}
 	return fmt.Errorf("nothing listens on port %d after a minute", port)
-}
-
-// ourNode receives and analyses nothing while it is timed.
-func (b *bench) ourNode(port int) (func(), error) {
-	dir, err := os.MkdirTemp(b.dir, "node-")
-	if err != nil {
-		return nil, err
-	}
-	path := filepath.Join(dir, "node.toml")
-	text := fmt.Sprintf("[node]\nlisten = \"127.0.0.1:%d\"\n[storage]\ndata_dir = %q\nstop_receiving_below = \"100 MiB\"\n[[source]]\nae_title = \"*\"\nfrom = [\"127.0.0.0/8\"]\n[complete]\nquiet = \"1h\"\nidle = \"2h\"\nmax_age = \"3h\"\n[admin]\nlisten = \"127.0.0.1:0\"\n", port, filepath.Join(dir, "data"))
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return nil, err
-	}
-	return b.background(dir, b.binary, "serve", "--config", path)
-}
-
-func (b *bench) storescp(options ...string) receiver {
-	return func(port int) (func(), error) {
-		program, err := exec.LookPath("storescp")
-		if err != nil {
-			return nil, err
-		}
-		dir, err := os.MkdirTemp(b.dir, "storescp-")
-		if err != nil {
-			return nil, err
-		}
-		return b.background(dir, program, append(options, "-od", dir, "-uf", strconv.Itoa(port))...)
-	}
-}
-
-// background runs a program until stop, then removes its folder.
-func (b *bench) background(dir, program string, args ...string) (stop func(), err error) {
-	c := b.command(program, args...)
-	if err := c.Start(); err != nil {
-		return nil, err
-	}
-	return func() {
-		c.Process.Signal(syscall.SIGTERM)
-		c.Wait()
-		os.RemoveAll(dir)
-	}, nil
 }
