@@ -69,9 +69,9 @@ func bigEndian(t testing.TB, d *Dataset) []byte {
 	return b
 }
 
-// A sequence whose gateway did not know it is UN with an undefined length, and
-// implicit inside whatever is around it (PS3.5 6.2.2); with a defined length it
-// stays bytes.
+// A sequence whose gateway did not know it is UN, and implicit inside whatever is
+// around it (PS3.5 6.2.2): seen by its undefined length or by the dictionary. What
+// neither shows stays bytes.
 func TestUNIsImplicitInside(t *testing.T) {
 	b := appendHead(nil, SOPInstanceUID, "UI", 4)
 	b = append(b, "1.20"...)
@@ -79,6 +79,8 @@ func TestUNIsImplicitInside(t *testing.T) {
 	b = append(b, undefinedItems()...)
 	b = appendHead(b, 0x00271011, "UN", 18)
 	b = append(b, undefinedItems()[:18]...)
+	b = appendHead(b, SourceImageSequence, "UN", 26)
+	b = append(b, undefinedItems()[:26]...)
 	b = appendHead(b, Rows, "UN", 2) // a known attribute that became UN: little endian
 	b = append(b, 9, 0)
 	d := mustParse(t, b, ExplicitLE)
@@ -88,6 +90,9 @@ func TestUNIsImplicitInside(t *testing.T) {
 	}
 	if n, ok := items[0].Int(Rows); !ok || n != 7 {
 		t.Errorf("rows in the item %d, %v", n, ok)
+	}
+	if items := d.Items(SourceImageSequence); len(items) != 1 || items[0].Get(Rows) == nil {
+		t.Errorf("a known sequence of defined length is %s", plainTree(d))
 	}
 	if e := d.Get(0x00271011); e.VR != "UN" || len(e.Value) != 18 || e.Items != nil {
 		t.Errorf("UN of a defined length is %+v", e)

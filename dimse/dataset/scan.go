@@ -148,6 +148,8 @@ func contentOf(h head, enc layout) (content, layout, error) {
 	switch {
 	case h.vr == "SQ":
 		return sequence, enc, nil
+	case h.vr == "UN" && h.tag.VR() == "SQ": // a gateway did not know it (PS3.5 6.2.2)
+		return sequence, layout{implicit: true}, nil
 	case h.length != undefinedLength:
 		return plain, enc, nil
 	case h.vr == "UN": // PS3.5 6.2.2: implicit little endian inside
