@@ -3,6 +3,7 @@ module github.com/pulmonode/pulmonode
 go 1.26.0
 
 require (
+	codeberg.org/go-pdf/fpdf v0.12.0
 	github.com/BurntSushi/toml v1.6.0
 	github.com/google/uuid v1.6.0
 	github.com/grailbio/go-dicom v0.0.0-20190117035129-c30d9eaca591

@@ -46,6 +46,12 @@ var (
 	notVerified              = coded("notice", Scheme, "Notice")                                    //
 )
 
+// A selection of key objects.
+var (
+	ofInterest           = coded("113000", "DCM", "Of Interest") // CID 7010
+	keyObjectDescription = coded("113012", "DCM", "Key Object Description")
+)
+
 // The image library.
 var (
 	imageLibrary      = coded("111028", "DCM", "Image Library")       // TID 1600

@@ -70,7 +70,11 @@ type writer struct {
 // report cannot honestly be made of.
 func Write(ct *dataset.Dataset, r *result.Result, o Options) ([]byte, error) {
 	w := &writer{ct: ct, r: r, o: o}
-	if err := w.checkResult(); err != nil {
+	err := w.checkResult()
+	if err == nil {
+		err = w.checkPredecessor()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("no report is written: %w", err)
 	}
 	w.repertoire = study.RepertoireOf(ct, o.AsReceived)
@@ -142,9 +146,6 @@ func (w *writer) checkResult() error {
 		if s.ours != w.ct.Text(s.theirs) {
 			return fmt.Errorf("the result is of another %s than the image that is to identify it", s.name)
 		}
-	}
-	if err := w.checkPredecessor(); err != nil {
-		return err
 	}
 	if err := dataset.ValidUID(w.device()); err != nil {
 		return fmt.Errorf("the UID of the installation: %w", err)

@@ -40,6 +40,8 @@ const (
 	EnhancedSR                = "1.2.840.10008.5.1.4.1.1.88.22"
 	ComprehensiveSR           = "1.2.840.10008.5.1.4.1.1.88.33"
 	Comprehensive3DSR         = "1.2.840.10008.5.1.4.1.1.88.34"
+	KeyObjectSelection        = "1.2.840.10008.5.1.4.1.1.88.59"
+	EncapsulatedPDF           = "1.2.840.10008.5.1.4.1.1.104.1"
 )
 
 var knownTransferSyntaxes = []string{ImplicitLE, ExplicitLE, DeflatedLE, ExplicitBE, JPEGBaseline, JPEGExtended,

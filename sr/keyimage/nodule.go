@@ -154,3 +154,17 @@ func (c *canvas) notice(at image.Rectangle, made string) {
 	c.text(at.Min.X+16, at.Min.Y+29, caption, amber, study.NotVerified)
 	c.text(at.Min.X+16, at.Min.Y+54, caption, grey, c.pens.fit(caption, made, at.Dx()-32))
 }
+
+// Close draws a nodule from close by as a square of the side, in pixels, with
+// nothing written on it.
+func Close(r *result.Result, index, side int) (*image.RGBA, error) {
+	s, err := show(r, index)
+	if err != nil {
+		return nil, fmt.Errorf("drawing nodule %s: %w", r.Nodules[index].ID, err)
+	}
+	c := newCanvas(nil, side, side)
+	v := closeView(r.Grid, s, c.Rect)
+	c.paint(v, s.pixels)
+	c.contour(v, &s.nodule.Mask, 2, study.ColorOf(s.nodule).RGB)
+	return c.RGBA, nil
+}
