@@ -45,8 +45,10 @@ func (e *RejectError) Error() string {
 		why = fmt.Sprintf("it does not know the AE title %s: add it, with this machine's address, at the peer", e.CallingAE)
 	case Reject{Source: 1, Reason: 7}:
 		why = fmt.Sprintf("it is not called %s: correct the AE title", e.CalledAE)
-	case Reject{Source: 3, Reason: 1}, Reject{Source: 3, Reason: 2}:
-		why = "it has too many associations at the moment"
+	case Reject{Source: 3, Reason: 1}:
+		why = "it is congested at the moment: try again later"
+	case Reject{Source: 3, Reason: 2}:
+		why = "it has too many associations at the moment: try again later, or raise its limit"
 	}
 	return "the peer rejected the association: " + why
 }

@@ -126,7 +126,10 @@ func TestDialRefusesItself(t *testing.T) {
 	}
 }
 
+// Every rejection of PS3.8 9.3.4 is an error of its own: by its fields for a
+// program, by its words for a person.
 func TestRejections(t *testing.T) {
+	said := map[string]Reject{}
 	for _, test := range []struct {
 		Reject
 		transient bool
@@ -136,9 +139,15 @@ func TestRejections(t *testing.T) {
 		{Reject{1, 1, 2}, false, "result 1, source 1, reason 2"},
 		{Reject{1, 1, 3}, false, "it does not know the AE title CASE: add it"},
 		{Reject{1, 1, 7}, false, "it is not called PULMONODE: correct the AE title"},
+		{Reject{1, 2, 1}, false, "result 1, source 2, reason 1"},
 		{Reject{1, 2, 2}, false, "result 1, source 2, reason 2"},
-		{Reject{2, 3, 1}, true, "too many associations"},
+		{Reject{2, 1, 1}, true, "result 2, source 1, reason 1"},
+		{Reject{2, 2, 1}, true, "result 2, source 2, reason 1"},
+		{Reject{2, 3, 1}, true, "congested"},
 		{Reject{2, 3, 2}, true, "too many associations"},
+		{Reject{1, 1, 9}, false, "result 1, source 1, reason 9"}, // a reserved one
+		{Reject{0, 0, 0}, false, "result 0, source 0, reason 0"},
+		{Reject{255, 255, 255}, false, "result 255, source 255, reason 255"},
 	} {
 		client := scripted(t, func(p *peer) {
 			p.pdu()
@@ -149,7 +158,12 @@ func TestRejections(t *testing.T) {
 		var reject *RejectError
 		if !errors.As(err, &reject) || reject.Reject != test.Reject || reject.Transient() != test.transient || !strings.Contains(err.Error(), test.text) {
 			t.Errorf("%v: %v", test.Reject, err)
+			continue
 		}
+		if other, twice := said[err.Error()]; twice {
+			t.Errorf("%v and %v both say: %v", test.Reject, other, err)
+		}
+		said[err.Error()] = test.Reject
 	}
 }
 
@@ -158,6 +172,10 @@ func TestClientErrors(t *testing.T) {
 	echo := func(ctx context.Context, k *Conn) error { _, err := k.Echo(ctx); return err }
 	store := func(ctx context.Context, k *Conn) error {
 		_, err := k.Store(ctx, object(strings.NewReader("data")))
+		return err
+	}
+	endless := func(ctx context.Context, k *Conn) error {
+		_, err := k.Store(ctx, object(zeros{}))
 		return err
 	}
 	release := func(ctx context.Context, k *Conn) error { return k.Release(ctx) }
@@ -180,6 +198,12 @@ func TestClientErrors(t *testing.T) {
 		{"rejects in three bytes", func(p *peer) { p.pdu(); p.send([]byte("\x03\x00\x00\x00\x00\x03\x00\x01\x01")) }, nil, "A-ASSOCIATE-RJ of 3 bytes", aborted(2, 6)},
 		{"takes PDUs of 7 bytes", func(p *peer) { p.pdu(); p.send(associateAC(p.t, func(a *pdu.AAssociate) { a.MaxLength = 7 })) }, nil, "into which nothing fits", aborted(0, 0)},
 
+		{"answers with 4 GiB", func(p *peer) { p.pdu(); p.send([]byte("\x02\x00\xFF\xFF\xFF\xFF")) }, nil, "A-ASSOCIATE-AC of 4294967295 bytes", aborted(2, 6)},
+		{"rejects with 4 GiB", func(p *peer) { p.pdu(); p.send([]byte("\x03\x00\xFF\xFF\xFF\xFF")) }, nil, "A-ASSOCIATE-RJ of 4294967295 bytes", aborted(2, 6)},
+		{"resets upon the request", func(p *peer) { p.pdu(); p.reset() }, nil, "closed the connection", nil},
+		{"resets inside its answer", func(p *peer) { p.pdu(); p.send(associateAC(p.t, nil)[:50]); p.reset() }, nil, "closed the connection", nil},
+		{"aborts without a reason", func(p *peer) { p.pdu(); p.send([]byte("\x07\x00\x00\x00\x00\x02\x00\x00")) }, nil, "the peer aborted the association (source 0, reason 0)", nil},
+
 		{"closes instead of a response", func(p *peer) { twoAnswers(p); p.hangUp() }, echo, "closed the connection without releasing", nil},
 		{"aborts instead of a response", func(p *peer) { twoAnswers(p); p.send(aborted(0, 0)) }, echo, "the peer aborted the association (source 0, reason 0)", nil},
 		{"releases instead of a response", func(p *peer) { twoAnswers(p); p.send(pdu.AReleaseRQ) }, echo, "the peer released the association", pdu.AReleaseRP},
@@ -193,12 +217,50 @@ func TestClientErrors(t *testing.T) {
 		{"sends a PDU longer than agreed", func(p *peer) { twoAnswers(p); p.send([]byte("\x04\x00\x00\x04\x00\x01")) }, echo, "where 262144 were agreed", aborted(2, 6)},
 		{"aborts a C-STORE", func(p *peer) { p.accept(); p.storeMessage(); p.send(aborted(2, 6)) }, store, "the peer aborted the association (source 2, reason 6)", nil},
 		{"closes upon a C-STORE", func(p *peer) { p.accept(); p.storeMessage(); p.hangUp() }, store, "closed the connection", nil},
+		{"resets instead of a response", func(p *peer) { twoAnswers(p); p.reset() }, echo, "closed the connection", nil},
+		{"resets inside a response", func(p *peer) { twoAnswers(p); p.send(echoRSP(1)[:40]); p.reset() }, echo, "closed the connection", nil},
+		{"resets in a data set", func(p *peer) { p.accept(); p.pdu(); p.reset() }, endless, "sending: ", nil},
+		{"aborts in a data set", func(p *peer) { p.accept(); p.pdu(); p.send(aborted(2, 6)); p.Close() }, endless, "the peer aborted the association (source 2, reason 6)", nil},
+		{"answers before the data set has ended, and aborts", func(p *peer) { p.accept(); p.storeMessage(); p.send(storeRSP(9, Success), aborted(0, 0)) }, store, "answered message 1 with command 8001 for message 9", aborted(0, 0)},
+		{"answers a C-STORE as a C-ECHO", func(p *peer) { p.accept(); p.storeMessage(); p.send(echoRSP(1)) }, store, "answered message 1 with command 8030 for message 1", aborted(0, 0)},
+		{"answers with a command set that is none", func(p *peer) { twoAnswers(p); p.send(pData(value(1, commandLast, []byte("no command set")))) }, echo, "command element", aborted(2, 6)},
+		{"answers with data", func(p *peer) { twoAnswers(p); p.send(pData(value(1, dataLast, []byte("data")))) }, echo, "data where a command was due", aborted(2, 5)},
+		{"answers with an unknown PDU", func(p *peer) { twoAnswers(p); p.send([]byte("\x09\x00\x00\x00\x00\x00")) }, echo, "PDU of type 09", aborted(2, 1)},
+		{"answers with an acceptance", func(p *peer) { twoAnswers(p); p.send(associateAC(p.t, nil)) }, echo, "A-ASSOCIATE-AC in Sta6", aborted(2, 2)},
+		{"answers with a value beyond its PDU", func(p *peer) { twoAnswers(p); p.send(pData([]byte{0, 0, 0, 9, 1, 3})) }, echo, "presentation data value of 9 bytes", aborted(2, 6)},
+		{"answers with a command without end", func(p *peer) {
+			twoAnswers(p)
+			p.send(bytes.Repeat(pData(value(1, commandMore, make([]byte, 1000))), 17))
+		}, echo, "more than 16384 bytes", aborted(2, 6)},
+		{"aborts in a release collision", func(p *peer) {
+			twoAnswers(p)
+			p.send(pdu.AReleaseRQ)
+			p.expect("the answer", pdu.AReleaseRP)
+			p.send(aborted(0, 0))
+		}, release, "the peer aborted", nil},
+		{"closes in a release collision", func(p *peer) {
+			twoAnswers(p)
+			p.send(pdu.AReleaseRQ)
+			p.expect("the answer", pdu.AReleaseRP)
+			p.hangUp()
+		}, release, "closed the connection", nil},
+		{"releases again in a release collision", func(p *peer) {
+			twoAnswers(p)
+			p.send(pdu.AReleaseRQ)
+			p.expect("the answer", pdu.AReleaseRP)
+			p.send(pdu.AReleaseRQ)
+		}, release, "A-RELEASE-RQ in Sta11", aborted(2, 2)},
+		{"resets upon the release", func(p *peer) { twoAnswers(p); p.reset() }, release, "closed the connection", nil},
+		{"answers the release with a request", func(p *peer) { twoAnswers(p); p.send(associateRQ(p.t, nil)) }, release, "A-ASSOCIATE-RQ in Sta7", aborted(2, 2)},
 		{"closes upon the release", func(p *peer) { twoAnswers(p); p.hangUp() }, release, "closed the connection", nil},
 		{"aborts upon the release", func(p *peer) { twoAnswers(p); p.send(aborted(0, 0)) }, release, "the peer aborted", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			client := scripted(t, func(p *peer) {
 				test.script(p)
+				if _, err := p.Read(nil); errors.Is(err, net.ErrClosed) {
+					return // by the script
+				}
 				p.expectEnd("what the peer gets", test.gets)
 			})
 			conn, err := client.Dial(t.Context(), proposal)
@@ -251,20 +313,42 @@ func TestNoContextAccepted(t *testing.T) {
 	}
 }
 
-// Every status comes back as it is; the association goes on.
+// Every status comes back as it is, and says what it is to a program; the
+// association goes on.
 func TestStoreStatuses(t *testing.T) {
+	const stored, warned, again, final = "stored", "stored, with a reservation", "to be tried again", "final"
+	outcome := func(s Status) string {
+		switch {
+		case s.Warning() && s.Stored():
+			return warned
+		case s.Stored():
+			return stored
+		case s.Permanent():
+			return final
+		}
+		return again
+	}
+	table := []struct {
+		status Status
+		want   string
+	}{
+		{Success, stored}, {Coercion, warned}, {ElementsDiscarded, warned}, {ClassMismatchWarning, warned},
+		{OutOfResources, again}, {0xA701, again}, {0xA7FF, again}, {DataSetMismatch, final}, {0xA9FF, final}, {CannotUnderstand, final}, {0xC123, final}, {0xCFFF, final},
+		{ProcessingFailure, again}, {DuplicateInstance, final}, {InvalidInstance, final}, {SOPClassNotSupported, final}, {NotAuthorized, final},
+		{DuplicateInvocation, final}, {UnrecognizedOperation, final}, {MistypedArgument, final},
+		{0x0001, final}, {0xA800, final}, {0xFE00, final}, {0xFF00, final}, {0xFFFF, final}, {0xBFFF, warned}, // which no C-STORE has
+	}
 	h := newHandler()
-	statuses := []Status{Success, Coercion, ElementsDiscarded, ClassMismatchWarning, OutOfResources, DataSetMismatch, CannotUnderstand, ProcessingFailure}
 	i := -1
-	h.store = func(context.Context, *StoreRequest) Status { i++; return statuses[i] }
+	h.store = func(context.Context, *StoreRequest) Status { i++; return table[i].status }
 	client := Client{CallingAE: "CASE", CalledAE: "PULMONODE", Address: start(t, &Server{Handler: h})}
 	conn, err := client.Dial(t.Context(), proposal)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range statuses {
-		if got, err := conn.Store(t.Context(), object(strings.NewReader("data"))); got != want || err != nil {
-			t.Errorf("%v, %v, want %v", got, err, want)
+	for _, test := range table {
+		if got, err := conn.Store(t.Context(), object(strings.NewReader("data"))); got != test.status || outcome(got) != test.want || err != nil {
+			t.Errorf("%v, which is %s, %v; want %v, which is %s", got, outcome(got), err, test.status, test.want)
 		}
 	}
 	if err := conn.Release(t.Context()); err != nil {

@@ -213,6 +213,7 @@ func TestStatuses(t *testing.T) {
 		Success: {"0000H (success)", false, true, false},
 		0x0110:  {"0110H (processing failure)", false, false, false},
 		0x0111:  {"0111H (duplicate SOP instance)", false, false, true},
+		0x0117:  {"0117H (invalid SOP instance)", false, false, true},
 		0x0122:  {"0122H (SOP class not supported)", false, false, true},
 		0x0124:  {"0124H (not authorised)", false, false, true},
 		0xA700:  {"A700H (out of resources)", false, false, false},

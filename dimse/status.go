@@ -10,6 +10,7 @@ const (
 	Success               Status = 0x0000
 	ProcessingFailure     Status = 0x0110
 	DuplicateInstance     Status = 0x0111
+	InvalidInstance       Status = 0x0117
 	SOPClassNotSupported  Status = 0x0122
 	NotAuthorized         Status = 0x0124
 	DuplicateInvocation   Status = 0x0210
@@ -24,7 +25,7 @@ const (
 )
 
 var statusNames = map[Status]string{
-	Success: "success", ProcessingFailure: "processing failure", DuplicateInstance: "duplicate SOP instance",
+	Success: "success", ProcessingFailure: "processing failure", DuplicateInstance: "duplicate SOP instance", InvalidInstance: "invalid SOP instance",
 	SOPClassNotSupported: "SOP class not supported", NotAuthorized: "not authorised", DuplicateInvocation: "duplicate invocation",
 	UnrecognizedOperation: "unrecognised operation", MistypedArgument: "mistyped argument",
 	Coercion: "warning: coercion of data elements", ElementsDiscarded: "warning: elements discarded",
