@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,8 +36,8 @@ func check(ct *dataset.Dataset, r *result.Result) error {
 		return fmt.Errorf("the grid has %d rows and %d columns; each must be 1 to %d", g.Rows, g.Columns, most)
 	case !decimals(g.OrientationString, 6):
 		return errors.New("the images' Image Orientation (Patient) is not six numbers")
-	case !decimals(g.PixelSpacingString, 2):
-		return errors.New("the images' Pixel Spacing is not two numbers")
+	case !decimals(g.PixelSpacingString, 2) || slices.Min(numbers(g.PixelSpacingString)) <= 0:
+		return errors.New("the images' Pixel Spacing is not two numbers above 0")
 	}
 	if err := checkPositions(g); err != nil {
 		return err
@@ -44,6 +45,9 @@ func check(ct *dataset.Dataset, r *result.Result) error {
 	tracked := map[string]string{}
 	for i := range r.Nodules {
 		n := &r.Nodules[i]
+		if n.ID == "" {
+			return errors.New("a nodule has no identifier")
+		}
 		if err := checkMask(g, &n.Mask); err != nil {
 			return fmt.Errorf("nodule %s: %w", n.ID, err)
 		}
@@ -72,7 +76,7 @@ func checkPositions(g *result.Grid) error {
 	if !(math.Abs(length-1) < 0.05) { // cosines of few digits
 		return errors.New("the images' Image Orientation (Patient) is not two directions at a right angle")
 	}
-	slices, images := map[result.Point]int{}, map[image]int{}
+	places, images := map[result.Point]int{}, map[image]int{}
 	for i, in := range g.Instances {
 		switch {
 		case !decimals(in.PositionString, 3):
@@ -81,7 +85,7 @@ func checkPositions(g *result.Grid) error {
 			return fmt.Errorf("slice %d: its image is not known by SOP Class and Instance UID", i+1)
 		}
 		p := point(in.PositionString)
-		if j, ok := slices[p]; ok {
+		if j, ok := places[p]; ok {
 			return fmt.Errorf("slices %d and %d have the same position: which of them a segment belongs to is not known", j+1, i+1)
 		}
 		of := image{in.SOPInstanceUID, in.Frame}
@@ -91,7 +95,7 @@ func checkPositions(g *result.Grid) error {
 		if i > 0 && !(along(axis, in.PositionString) > along(axis, g.Instances[i-1].PositionString)) {
 			return fmt.Errorf("slice %d does not lie above slice %d along the normal of the images: the grid is not in order", i+1, i)
 		}
-		slices[p], images[of] = i, i
+		places[p], images[of] = i, i
 	}
 	return nil
 }

@@ -11,6 +11,7 @@
 package seg
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -33,6 +34,8 @@ type Options struct {
 	SeriesNumber             int
 	DimensionOrganizationUID string
 	DeviceUID                string // of the installation; may be empty
+	SeriesDescription        string // empty: SeriesDescription
+	AsReceived               bool   // text of the images in their own character set
 }
 
 // Write makes the Part 10 file of the segmentation. ct is the header of any image
@@ -66,7 +69,8 @@ func write(ct *dataset.Dataset, r *result.Result, o Options) ([]byte, error) {
 		SeriesInstanceUID: o.SeriesInstanceUID,
 		Modality:          "SEG",
 		SeriesNumber:      o.SeriesNumber,
-		SeriesDescription: study.OfGeneration(SeriesDescription, r.Generation),
+		SeriesDescription: study.OfGeneration(cmp.Or(o.SeriesDescription, SeriesDescription), r.Generation),
+		AsReceived:        o.AsReceived,
 		InstanceNumber:    1,
 		Time:              r.Closed.Time,
 		Algorithm:         r.Algorithm,

@@ -290,17 +290,110 @@ func TestTheAttributesThatDecide(t *testing.T) {
 	}
 }
 
-func TestTheSameResultGivesTheSameBytes(t *testing.T) {
-	var before []byte
-	for range 3 {
-		b, err := Write(header(), series(37, 51, 9, box{0, 0, 0, 5, 4, 3}, box{46, 33, 2, 5, 4, 3}), options())
+// What tells a reader the kind, and what else depends on it.
+func TestEachKindSaysWhatItIs(t *testing.T) {
+	apart := func() *result.Result { return series(40, 40, 30, box{5, 5, 2, 4, 4, 2}, box{20, 20, 25, 4, 4, 3}) }
+	one := func() *result.Result { return series(40, 40, 30, box{5, 5, 2, 4, 4, 2}) }
+	two := func() *result.Result { return series(40, 40, 30, box{5, 5, 2, 4, 4, 2}, box{20, 20, 2, 4, 4, 3}) }
+	shared := func() *result.Result { return series(40, 40, 30, box{5, 5, 2, 4, 4, 2}, box{7, 7, 2, 4, 4, 2}) }
+	for _, c := range []struct {
+		kind   string
+		result func() *result.Result
+		want   map[dataset.Tag]string
+	}{
+		{"", one, map[dataset.Tag]string{dataset.SOPClassUID: dataset.SegmentationStorage, dataset.SegmentationType: "BINARY",
+			dataset.BitsAllocated: "1", dataset.BitsStored: "1", dataset.HighBit: "0", dataset.MaximumFractionalValue: "", dataset.PixelPaddingValue: "",
+			dataset.NumberOfFrames: "2", dataset.DimensionOrganizationType: "3D", dataset.SegmentsOverlap: "NO"}},
+		{"binary", two, map[dataset.Tag]string{dataset.NumberOfFrames: "5", dataset.DimensionOrganizationType: "", dataset.SegmentsOverlap: "NO"}},
+		{"binary", shared, map[dataset.Tag]string{dataset.SegmentsOverlap: "YES"}},
+		{"fractional", one, map[dataset.Tag]string{dataset.SOPClassUID: dataset.SegmentationStorage, dataset.SegmentationType: "FRACTIONAL",
+			dataset.BitsAllocated: "8", dataset.BitsStored: "8", dataset.HighBit: "7", dataset.SegmentationFractionalType: "PROBABILITY",
+			dataset.MaximumFractionalValue: "255", dataset.PixelPaddingValue: "", dataset.NumberOfFrames: "4", dataset.DimensionOrganizationType: "3D"}},
+		{"fractional", shared, map[dataset.Tag]string{dataset.SegmentsOverlap: "YES"}},
+		{"labelmap", two, map[dataset.Tag]string{dataset.SOPClassUID: dataset.LabelMapSegmentation, dataset.SegmentationType: "LABELMAP",
+			dataset.BitsAllocated: "8", dataset.BitsStored: "8", dataset.HighBit: "7", dataset.MaximumFractionalValue: "", dataset.SegmentationFractionalType: "",
+			dataset.PixelPaddingValue: "0", dataset.NumberOfFrames: "3", dataset.DimensionOrganizationType: "3D", dataset.SegmentsOverlap: "NO"}},
+		{"labelmap", apart, map[dataset.Tag]string{dataset.NumberOfFrames: "5", dataset.DimensionOrganizationType: ""}},
+		{"labelmap", shared, map[dataset.Tag]string{dataset.SegmentsOverlap: "NO"}},
+	} {
+		b, err := Write(header(), c.result(), optionsOf(c.kind))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if before != nil && !bytes.Equal(b, before) {
-			t.Fatal("the bytes differ")
+		h, _ := read(t, b)
+		if got := h.Text(dataset.SOPClassUID); got != SOPClass(c.kind) {
+			t.Errorf("%s: the class is %s, SOPClass says %s", c.kind, got, SOPClass(c.kind))
 		}
-		before = b
+		for tag, want := range c.want {
+			got := h.Text(tag)
+			if n, ok := h.Int(tag); ok {
+				got = fmt.Sprint(n)
+			}
+			if got != want {
+				t.Errorf("%s: %v reads %q, want %q", c.kind, tag, got, want)
+			}
+		}
+		indices := []string{}
+		for _, d := range h.Items(dataset.DimensionIndexSequence) {
+			indices = append(indices, d.Text(dataset.DimensionDescriptionLabel))
+		}
+		want := "Segment Number, Image Position"
+		if c.kind == "labelmap" {
+			want = "Image Position"
+		}
+		if got := strings.Join(indices, ", "); got != want {
+			t.Errorf("%s: frames are indexed by %s, want %s", c.kind, got, want)
+		}
+	}
+}
+
+// A label map shows a voxel that two nodules share as one's, and says so of the
+// other.
+func TestALabelMapSaysWhatItDoesNotShow(t *testing.T) {
+	r := series(40, 40, 10, box{5, 5, 2, 8, 8, 4}, box{9, 9, 3, 8, 8, 4}, box{30, 30, 3, 4, 4, 2})
+	for i := range r.Nodules {
+		r.Nodules[i].Probabilities = result.Probabilities{} // the first has what they share
+	}
+	b, err := Write(header(), r, optionsOf("labelmap"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, _ := read(t, b)
+	var notes []string
+	for _, s := range h.Items(dataset.SegmentSequence) {
+		notes = append(notes, s.Text(dataset.SegmentDescription))
+	}
+	// Boxes of 8 x 8 without corners: 4 x 4 voxels less a corner of each, in 3 slices.
+	if len(notes) != 4 || notes[0] != "" || notes[1] != "" || notes[3] != "" || !strings.HasPrefix(notes[2], "42 of the 240 voxels") {
+		t.Errorf("the segments say %q", notes)
+	}
+	if !r.Nodules[1].Mask.At(10, 10, 3) {
+		t.Error("the result itself was changed")
+	}
+}
+
+func TestANoduleKeepsItsColourWhereverItStands(t *testing.T) {
+	colours := func(r *result.Result) map[string]string {
+		b, err := Write(header(), r, options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, _ := read(t, b)
+		out := map[string]string{}
+		for _, s := range h.Items(dataset.SegmentSequence) {
+			out[s.Text(dataset.TrackingID)] = fmt.Sprint(s.Get(dataset.RecommendedDisplayCIELabValue).Value)
+		}
+		return out
+	}
+	before := colours(series(64, 64, 16, many(5)...))
+	later := series(64, 64, 16, many(5)...) // N2 is gone, N9 is new and the worst
+	later.Nodules[1].ID = "N9"
+	later.Nodules[0], later.Nodules[1], later.Nodules[4] = later.Nodules[1], later.Nodules[4], later.Nodules[0]
+	after := colours(later)
+	for _, id := range []string{"N1", "N3", "N4", "N5"} {
+		if before[id] == "" || before[id] != after[id] {
+			t.Errorf("%s was %s and is %s", id, before[id], after[id])
+		}
 	}
 }
 
@@ -308,7 +401,7 @@ func TestWhatCannotBePlacedIsRefusedInASentence(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		spoil func(ct *dataset.Dataset, r *result.Result)
-		want  string
+		want  string // of the binary kind, but where the name begins with another
 	}{
 		{"no frame of reference", func(ct *dataset.Dataset, _ *result.Result) { ct.SetText(dataset.FrameOfReferenceUID, "UI", "") }, "Frame of Reference"},
 		{"another frame of reference", func(_ *dataset.Dataset, r *result.Result) { r.Series.FrameOfReferenceUID = "1.2" }, "Frame of Reference"},
@@ -326,12 +419,44 @@ func TestWhatCannotBePlacedIsRefusedInASentence(t *testing.T) {
 		{"no orientation", func(_ *dataset.Dataset, r *result.Result) { r.Grid.OrientationString = `1\0\0` }, "Image Orientation"},
 		{"a tracking UID twice", func(_ *dataset.Dataset, r *result.Result) { r.Nodules[1].TrackingUID = r.Nodules[0].TrackingUID }, "same tracking UID"},
 		{"no tracking UID", func(_ *dataset.Dataset, r *result.Result) { r.Nodules[1].TrackingUID = "" }, "tracking UID"},
+		{"a position that is no number", func(_ *dataset.Dataset, r *result.Result) { r.Grid.Instances[4].PositionString = `0\0\NaN` }, "slice 5"},
+		{"a position beyond all numbers", func(_ *dataset.Dataset, r *result.Result) { r.Grid.Instances[4].PositionString = `0\0\1e999` }, "slice 5"},
+		{"a spacing that is no number", func(_ *dataset.Dataset, r *result.Result) { r.Grid.PixelSpacingString = `NaN\0.7` }, "Pixel Spacing"},
+		{"a spacing of nothing", func(_ *dataset.Dataset, r *result.Result) { r.Grid.PixelSpacingString = `0\0.7` }, "Pixel Spacing"},
+		{"an orientation that is no number", func(_ *dataset.Dataset, r *result.Result) { r.Grid.OrientationString = `1\0\0\0\NaN\0` }, "Image Orientation"},
+		{"an orientation of one direction", func(_ *dataset.Dataset, r *result.Result) { r.Grid.OrientationString = `1\0\0\1\0\0` }, "Image Orientation"},
+		{"slices out of order", func(_ *dataset.Dataset, r *result.Result) {
+			g := r.Grid
+			g.Instances[3], g.Instances[4] = g.Instances[4], g.Instances[3]
+		}, "slice 5 does not lie above slice 4"},
+		{"slices beside each other", func(_ *dataset.Dataset, r *result.Result) { r.Grid.Instances[4].PositionString = `-100\-175.5\-296.25` }, "slice 5 does not lie above slice 4"},
+		{"one image for two slices", func(_ *dataset.Dataset, r *result.Result) { r.Grid.Instances[4].SOPInstanceUID = "1.2.3.4.4" }, "slices 4 and 5 are one image"},
+		{"no image", func(_ *dataset.Dataset, r *result.Result) { r.Grid.Instances[4].SOPInstanceUID = "" }, "slice 5: its image"},
+		{"no rows", func(_ *dataset.Dataset, r *result.Result) { r.Grid.Rows = 0 }, "0 rows"},
+		{"no name", func(_ *dataset.Dataset, r *result.Result) { r.Nodules[1].ID = "" }, "no identifier"},
+		{"probabilities that do not fill their box", func(_ *dataset.Dataset, r *result.Result) { r.Nodules[1].Probabilities.NX++ }, "nodule N2: the probabilities"},
+		{"a probability beyond the last slice", func(_ *dataset.Dataset, r *result.Result) { r.Nodules[1].Probabilities.Z0 = 8 }, "leaves the images"},
+		{"a voxel without probability", func(_ *dataset.Dataset, r *result.Result) { clear(r.Nodules[1].Probabilities.Values) }, "has no probability"},
+		{"fractional: no probabilities", func(_ *dataset.Dataset, r *result.Result) { r.Nodules[1].Probabilities = result.Probabilities{} }, "nodule N2: the probabilities of its voxels are not known"},
+		{"fractional: more than memory should hold", func(_ *dataset.Dataset, r *result.Result) { r.Grid.Rows, r.Grid.Columns = 40000, 40000 }, "more than is written"},
+		{"labelmap: more nodules than it numbers", func(_ *dataset.Dataset, r *result.Result) {
+			for i := range 255 {
+				n := r.Nodules[0]
+				n.TrackingUID = fmt.Sprintf("2.25.88%d", i)
+				r.Nodules = append(r.Nodules, n)
+			}
+		}, "257 nodules are more than the 255"},
+		{"octal: a kind that does not exist", func(*dataset.Dataset, *result.Result) {}, `"octal" is no kind`},
 		{"no study", func(ct *dataset.Dataset, _ *result.Result) { ct.SetText(dataset.StudyInstanceUID, "UI", "") }, "Study Instance UID"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ct, r := header(), series(40, 40, 10, box{5, 5, 2, 4, 4, 3}, box{20, 20, 2, 4, 4, 3})
 			c.spoil(ct, r)
-			b, err := Write(ct, r, options())
+			o := options()
+			if kind, _, ok := strings.Cut(c.name, ":"); ok {
+				o.Kind = kind
+			}
+			b, err := Write(ct, r, o)
 			if err == nil || b != nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %d bytes and %v, want an error with %q", len(b), err, c.want)
 			}

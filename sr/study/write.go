@@ -3,6 +3,7 @@ package study
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -33,10 +34,30 @@ func Write(elements []*dicom.Element) ([]byte, error) {
 		Text(tag.ImplementationVersionName, dataset.ImplementationVersion),
 	}
 	var b bytes.Buffer
+	body, pixels := split(body)
 	if err := dicom.Write(&b, dicom.Dataset{Elements: append(meta, body...)}); err != nil {
 		return nil, fmt.Errorf("writing a result object: %w", err)
 	}
-	return b.Bytes(), nil
+	if pixels == nil {
+		return b.Bytes(), nil
+	}
+	// Pixel Data is appended once, at its length: the writer would copy it each time
+	// that a buffer grows.
+	out := make([]byte, b.Len(), b.Len()+12+len(pixels))
+	copy(out, b.Bytes())
+	out = append(out, 0xE0, 0x7F, 0x10, 0x00, 'O', 'B', 0, 0) // PS3.5 7.1.2
+	out = binary.LittleEndian.AppendUint32(out, uint32(len(pixels)))
+	return append(out, pixels...), nil
+}
+
+// split takes Pixel Data, which stands last, from sorted elements.
+func split(elements []*dicom.Element) (rest []*dicom.Element, pixels []byte) {
+	if n := len(elements) - 1; n >= 0 && elements[n].Tag == tag.PixelData {
+		if p, ok := elements[n].Value.GetValue().(dicom.PixelDataInfo); ok && p.IntentionallyUnprocessed {
+			return elements[:n], p.UnprocessedValueData
+		}
+	}
+	return elements, nil
 }
 
 func first(elements []*dicom.Element, t tag.Tag) string {
