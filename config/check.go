@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Check reports every fault that can be seen in the settings alone. What needs
@@ -53,13 +55,8 @@ func (c *Config) Check() []Fault {
 
 	f.oneOf("[output] sr", c.Output.SR, "comprehensive3d", "comprehensive", "enhanced")
 	f.oneOf("[output] seg", c.Output.SEG, "binary", "fractional", "labelmap")
-	numbers := []int{c.Output.SeriesNumberSEG, c.Output.SeriesNumberSR, c.Output.SeriesNumberKeyImage}
-	for i, key := range []string{"series_number_seg", "series_number_sr", "series_number_keyimage"} {
-		f.between("[output] "+key, float64(numbers[i]), 0, 99999)
-		if slices.Contains(numbers[:i], numbers[i]) {
-			f.warn("[output] "+key, fmt.Sprintf("%d is used twice", numbers[i]), "viewers sort by series number: give each its own")
-		}
-	}
+	f.oneOf("[output] character_set", c.Output.CharacterSet, UTF8, AsReceived)
+	f.outputs(&c.Output)
 
 	f.between("[queue] max_attempts", float64(c.Queue.MaxAttempts), 1, MaxAttemptsLimit)
 	if c.Queue.URL != "" {
@@ -78,6 +75,40 @@ func (c *Config) Check() []Fault {
 	f.oneOf("[log] level", c.Log.Level, "debug", "info", "warn", "error")
 	f.oneOf("[log] format", c.Log.Format, "console", "json")
 	return f.faults
+}
+
+// outputs checks what each kind of result is called and numbered.
+func (f *checker) outputs(o *Output) {
+	kinds := []struct {
+		name, description string
+		number, length    int
+	}{
+		{"seg", o.SeriesDescriptionSEG, o.SeriesNumberSEG, 48}, // an LO has 64, and a generation takes 16 of them
+		{"sr", o.SeriesDescriptionSR, o.SeriesNumberSR, 24},    // as how it ended takes 24
+		{"keyimage", o.SeriesDescriptionKeyImage, o.SeriesNumberKeyImage, 48},
+		{"kos", o.SeriesDescriptionKOS, o.SeriesNumberKOS, 48},
+		{"pdf", o.SeriesDescriptionPDF, o.SeriesNumberPDF, 48},
+	}
+	seen := map[int]bool{}
+	for _, k := range kinds {
+		key := "[output] series_number_" + k.name
+		f.between(key, float64(k.number), 0, 99999)
+		if seen[k.number] {
+			f.warn(key, fmt.Sprintf("%d is used twice", k.number), "viewers sort by series number: give each its own")
+		}
+		seen[k.number] = true
+		key = "[output] series_description_" + k.name
+		switch {
+		case strings.TrimSpace(k.description) == "":
+			f.fault(key, "is empty", "say what the series is, or leave the setting out")
+		case utf8.RuneCountInString(k.description) > k.length:
+			f.fault(key, fmt.Sprintf("has %d characters", utf8.RuneCountInString(k.description)), fmt.Sprintf("use at most %d", k.length))
+		case strings.ContainsFunc(k.description, func(r rune) bool { return r == '\\' || r == utf8.RuneError || unicode.IsControl(r) }):
+			f.fault(key, "has a backslash or a control character", "leave it out")
+		case o.CharacterSet == AsReceived && strings.ContainsFunc(k.description, func(r rune) bool { return r >= 0x80 }):
+			f.fault(key, fmt.Sprintf("%q can't be written in the character set of every image", k.description), `use ASCII, or character_set = "utf-8"`)
+		}
+	}
 }
 
 type checker struct{ faults []Fault }
@@ -160,7 +191,7 @@ func (f *checker) destinations(c *Config) {
 		f.aeTitle(where+"ae_title", d.AETitle)
 		f.address(where+"address", d.Address)
 		if d.Send == nil {
-			d.Send = slices.Clone(Outputs)
+			d.Send = slices.Clone(defaultOutputs)
 		}
 		if len(d.Send) == 0 {
 			f.fault(where+"send", "is empty", `list what to send: ["seg", "sr", "keyimage"]`)

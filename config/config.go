@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -90,7 +91,7 @@ type Destination struct {
 	Name    string   `toml:"name"`
 	AETitle string   `toml:"ae_title"`
 	Address string   `toml:"address"`
-	Send    []string `toml:"send"` // of "seg", "sr", "keyimage"
+	Send    []string `toml:"send"` // of Outputs
 	TLS     bool     `toml:"tls"`
 	Commit  bool     `toml:"commit"`
 }
@@ -123,14 +124,30 @@ type Inference struct {
 
 // Output is how results are written.
 type Output struct {
-	SeriesNumberSEG      int    `toml:"series_number_seg"`
-	SeriesNumberSR       int    `toml:"series_number_sr"`
-	SeriesNumberKeyImage int    `toml:"series_number_keyimage"`
-	ReportSkipped        bool   `toml:"report_skipped"`
-	ReportFailed         bool   `toml:"report_failed"`
-	SR                   string `toml:"sr"`  // "comprehensive3d", "comprehensive", "enhanced"
-	SEG                  string `toml:"seg"` // "binary", "fractional", "labelmap"
+	SeriesNumberSEG      int `toml:"series_number_seg"`
+	SeriesNumberSR       int `toml:"series_number_sr"`
+	SeriesNumberKeyImage int `toml:"series_number_keyimage"`
+	SeriesNumberKOS      int `toml:"series_number_kos"`
+	SeriesNumberPDF      int `toml:"series_number_pdf"`
+
+	SeriesDescriptionSEG      string `toml:"series_description_seg"`
+	SeriesDescriptionSR       string `toml:"series_description_sr"` // goes on with how the analysis ended
+	SeriesDescriptionKeyImage string `toml:"series_description_keyimage"`
+	SeriesDescriptionKOS      string `toml:"series_description_kos"`
+	SeriesDescriptionPDF      string `toml:"series_description_pdf"`
+
+	CharacterSet  string `toml:"character_set"` // UTF8 or AsReceived
+	ReportSkipped bool   `toml:"report_skipped"`
+	ReportFailed  bool   `toml:"report_failed"`
+	SR            string `toml:"sr"`  // "comprehensive3d", "comprehensive", "enhanced"
+	SEG           string `toml:"seg"` // "binary", "fractional", "labelmap"
 }
+
+// What the text of the images is written in.
+const (
+	UTF8       = "utf-8"       // ISO_IR 192, whatever the images are in
+	AsReceived = "as received" // the images' own character set, byte for byte
+)
 
 // Queue is where the work waits.
 type Queue struct {
@@ -168,15 +185,30 @@ func Default() *Config {
 		Complete:  Complete{Quiet: Duration(5 * time.Second), Idle: Duration(time.Minute), MaxAge: Duration(30 * time.Minute)},
 		Select:    Select{MaxSpacingMM: 3, MinSlices: 40, MaxSlices: 3000, MaxObliqueDeg: 10, OnePerStudy: "all"},
 		Inference: Inference{Provider: "auto"},
-		Output:    Output{SeriesNumberSEG: 9001, SeriesNumberSR: 9002, SeriesNumberKeyImage: 9003, ReportFailed: true, SR: "comprehensive3d", SEG: "binary"},
-		Queue:     Queue{MaxAttempts: 12},
-		Admin:     Admin{Listen: "127.0.0.1:8042"},
-		Log:       Log{Level: "info", Format: "console"},
+		Output: Output{
+			SeriesNumberSEG: 9001, SeriesNumberSR: 9002, SeriesNumberKeyImage: 9003, SeriesNumberKOS: 9004, SeriesNumberPDF: 9005,
+			SeriesDescriptionSEG: "Lung nodules (AI, not verified)", SeriesDescriptionSR: "pulmonode",
+			SeriesDescriptionKeyImage: "Key images (AI, not verified)", SeriesDescriptionKOS: "Key slices (AI, not verified)",
+			SeriesDescriptionPDF: "Report for people (AI, not verified)",
+			CharacterSet:         UTF8, ReportFailed: true, SR: "comprehensive3d", SEG: "binary",
+		},
+		Queue: Queue{MaxAttempts: 12},
+		Admin: Admin{Listen: "127.0.0.1:8042"},
+		Log:   Log{Level: "info", Format: "console"},
 	}
 }
 
-// Outputs are the kinds a destination can be sent, the default first to last.
-var Outputs = []string{"seg", "sr", "keyimage"}
+// Outputs are the kinds a destination can be sent; defaultOutputs are what one
+// is sent that names none.
+var (
+	Outputs        = []string{"seg", "sr", "keyimage", "kos", "pdf"}
+	defaultOutputs = Outputs[:3]
+)
+
+// Sends says whether any destination is sent a kind.
+func (c *Config) Sends(kind string) bool {
+	return slices.ContainsFunc(c.Destination, func(d Destination) bool { return slices.Contains(d.Send, kind) })
+}
 
 // InstallationName is what enters the UIDs of results (Node.Installation, or
 // the AE title when that is empty).

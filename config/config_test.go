@@ -129,6 +129,36 @@ func TestTLSIsWholeOrAFault(t *testing.T) {
 	}
 }
 
+func TestWhatSeriesAreCalledFitsTheirAttribute(t *testing.T) {
+	for text, says := range map[string]string{
+		`series_description_seg = ""`:                                                       "[output] series_description_seg: is empty",
+		`series_description_sr = "a name of twenty-five lett"`:                              "has 26 characters\n    use at most 24",
+		`series_description_kos = "a\\b"`:                                                   "backslash",
+		`series_description_pdf = "Befund für Menschen"`:                                    "",
+		"character_set = \"as received\"\nseries_description_pdf = \"Befund für Menschen\"": "can't be written in the character set of every image",
+		`character_set = "latin-1"`:                                                         "character_set",
+		`series_number_kos = 9001`:                                                          "9001 is used twice",
+	} {
+		_, faults := Parse("[output]\n" + text + "\n")
+		all := fmt.Sprint(faults)
+		if says == "" && strings.Contains(all, "[output]") || !strings.Contains(all, says) {
+			t.Errorf("%s: %v", text, faults)
+		}
+	}
+}
+
+func TestDestinationsAreSentWhatTheyAskFor(t *testing.T) {
+	const pacs = "[[destination]]\nname = \"pacs\"\nae_title = \"PACS\"\naddress = \"10.1.2.3:104\"\n"
+	c, faults := Parse(pacs)
+	if Fatal(faults) || c.Sends("kos") || c.Sends("pdf") || !c.Sends("seg") || !c.Sends("keyimage") {
+		t.Errorf("%v: %+v", faults, c.Destination)
+	}
+	c, faults = Parse(pacs + "send = [\"sr\", \"pdf\", \"kos\"]\n")
+	if Fatal(faults) || !c.Sends("kos") || !c.Sends("pdf") || c.Sends("seg") {
+		t.Errorf("%v: %+v", faults, c.Destination)
+	}
+}
+
 // Who may send is denied unless listed, and the administrator is told so, as of
 // every row that lists more than a peer.
 func TestDefaultDenyIsTold(t *testing.T) {

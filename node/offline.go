@@ -201,7 +201,7 @@ func writeFolder(folder string, files []store.File) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	for _, pattern := range []string{resultName, "seg.dcm", "sr.dcm", "key-*.dcm", "key-*.png", "summary.*"} {
+	for _, pattern := range []string{resultName, "seg.dcm", "sr.dcm", "kos.dcm", "pdf.dcm", "report.pdf", "key-*.dcm", "key-*.png", "summary.*"} {
 		old, err := filepath.Glob(filepath.Join(folder, pattern))
 		if err != nil {
 			return err
@@ -213,7 +213,11 @@ func writeFolder(folder string, files []store.File) error {
 		}
 	}
 	for _, f := range files {
-		if err := os.WriteFile(filepath.Join(folder, f.Name), f.Bytes, 0o644); err != nil {
+		b, err := f.Content()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(folder, f.Name), b, 0o644); err != nil {
 			return err
 		}
 	}

@@ -272,6 +272,10 @@ func className(uid string) string {
 		return "Comprehensive SR Storage"
 	case dataset.EnhancedSR:
 		return "Enhanced SR Storage"
+	case dataset.KeyObjectSelection:
+		return "Key Object Selection Document Storage"
+	case dataset.EncapsulatedPDF:
+		return "Encapsulated PDF Storage"
 	case dataset.SecondaryCapture:
 		return "Secondary Capture Image Storage"
 	}

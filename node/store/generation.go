@@ -19,10 +19,25 @@ import (
 // File is one result of a generation, to be written.
 type File struct {
 	Name           string // "result.json", "sr.dcm", "key-1.png": letters, digits, '-', '_' and dots
-	Kind           string // "sr", "seg", "keyimage", "png", "json"
+	Kind           string // "sr", "seg", "keyimage", "kos", "pdf", "png", "json", "document"
 	SOPClassUID    string // of DICOM objects
 	SOPInstanceUID string // of DICOM objects
 	Bytes          []byte
+	// Make gives the bytes when the file is written, in place of Bytes, so that
+	// of many large files one is held at a time.
+	Make func() ([]byte, error)
+}
+
+// Content is the file's bytes.
+func (f File) Content() ([]byte, error) {
+	if f.Make == nil {
+		return f.Bytes, nil
+	}
+	b, err := f.Make()
+	if err != nil {
+		return nil, fmt.Errorf("making %s: %w", f.Name, err)
+	}
+	return b, nil
 }
 
 // ManifestFile is one result of a generation, as written.
@@ -88,15 +103,6 @@ func (s *Store) writeGeneration(k Key, n int, files []File, m Manifest) (err err
 			return fmt.Errorf("file name %q cannot be used", f.Name)
 		}
 		seen[f.Name] = true
-		sum := sha256.Sum256(f.Bytes)
-		m.Files = append(m.Files, ManifestFile{
-			Name: f.Name, Kind: f.Kind, SOPClassUID: f.SOPClassUID, SOPInstanceUID: f.SOPInstanceUID,
-			Size: int64(len(f.Bytes)), SHA256: hex.EncodeToString(sum[:]),
-		})
-	}
-	manifest, err := json.MarshalIndent(m, "", "\t")
-	if err != nil {
-		return err
 	}
 	temporary := s.temporary()
 	if err := s.fs.mkdir(temporary); err != nil {
@@ -107,10 +113,26 @@ func (s *Store) writeGeneration(k Key, n int, files []File, m Manifest) (err err
 			s.fs.removeAll(temporary)
 		}
 	}()
-	for _, f := range append(files[:len(files):len(files)], File{Name: "manifest.json", Bytes: append(manifest, '\n')}) {
-		if err := s.writeFile(filepath.Join(temporary, f.Name), f.Bytes); err != nil {
+	for _, f := range files {
+		b, err := f.Content()
+		if err != nil {
 			return err
 		}
+		sum := sha256.Sum256(b)
+		m.Files = append(m.Files, ManifestFile{
+			Name: f.Name, Kind: f.Kind, SOPClassUID: f.SOPClassUID, SOPInstanceUID: f.SOPInstanceUID,
+			Size: int64(len(b)), SHA256: hex.EncodeToString(sum[:]),
+		})
+		if err := s.writeFile(filepath.Join(temporary, f.Name), b); err != nil {
+			return err
+		}
+	}
+	manifest, err := json.MarshalIndent(m, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := s.writeFile(filepath.Join(temporary, "manifest.json"), append(manifest, '\n')); err != nil {
+		return err
 	}
 	if err := s.syncs.sync(temporary); err != nil {
 		return err
