@@ -455,50 +455,6 @@ func TestDefaultIsToRefuseAll(t *testing.T) {
 	}
 }
 
-func TestBadInstancesAreRefusedAndLeaveNothing(t *testing.T) {
-	s := newSite(t, nil)
-	s.start()
-	conn, err := s.dial("CT1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Abort()
-	sop, good := slice(t, 0, nil)
-	for name, c := range map[string]struct {
-		sop  string
-		data []byte
-		want dimse.Status
-	}{
-		"another instance than the command's": {testSeries + ".999", good, dimse.DataSetMismatch},
-		"cut short":                           {sop, good[:len(good)/2], dimse.CannotUnderstand},
-		"nonsense":                            {sop, bytes.Repeat([]byte{0xff}, 1000), dimse.CannotUnderstand},
-		"empty":                               {sop, nil, dimse.CannotUnderstand},
-		"no study":                            {sop, mutated(t, func(d *dataset.Dataset) { d.SetText(dataset.StudyInstanceUID, "UI", "") }), dimse.CannotUnderstand},
-		"a path for a series":                 {sop, mutated(t, func(d *dataset.Dataset) { d.SetText(dataset.SeriesInstanceUID, "UI", "../../etc") }), dimse.CannotUnderstand},
-		"a long study":                        {sop, mutated(t, func(d *dataset.Dataset) { d.SetText(dataset.StudyInstanceUID, "UI", "1."+strings.Repeat("2", 64)) }), dimse.CannotUnderstand},
-		"another class":                       {sop, mutated(t, func(d *dataset.Dataset) { d.SetText(dataset.SOPClassUID, "UI", dataset.EnhancedCT) }), dimse.DataSetMismatch},
-	} {
-		if got := s.storeOne(conn, c.sop, c.data); uint16(got)&0xFF00 != uint16(c.want)&0xFF00 {
-			t.Errorf("%s: status %04X, want %04X", name, uint16(got), uint16(c.want))
-		}
-	}
-	for _, folder := range []string{"incoming", "series"} {
-		left, err := os.ReadDir(filepath.Join(s.config.Storage.DataDir, folder))
-		if err != nil || len(left) != 0 {
-			t.Errorf("left in %s: %v %v", folder, left, err)
-		}
-	}
-	if got := s.storeOne(conn, sop, good); got != dimse.Success {
-		t.Errorf("a good instance on the same association: %04X", uint16(got))
-	}
-}
-
-func mutated(t *testing.T, change func(*dataset.Dataset)) []byte {
-	t.Helper()
-	_, b := slice(t, 0, change)
-	return b
-}
-
 func TestSkippedSeriesSaysWhy(t *testing.T) {
 	p := newPACS(t, "127.0.0.1:0", nil)
 	s := newSite(t, func(s *site) { s.to("pacs", p); s.config.Select.MaxSpacingMM = 1.5 })

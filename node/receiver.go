@@ -203,14 +203,18 @@ func (s *session) keep(q *dimse.StoreRequest) (status dimse.Status, outcome stri
 	if err != nil {
 		return dimse.CannotUnderstand, "invalid", 0, err
 	}
-	class, instance := header.Text(dataset.SOPClassUID), header.Text(dataset.SOPInstanceUID)
+	class, instance := oneUID(header, dataset.SOPClassUID), oneUID(header, dataset.SOPInstanceUID)
 	if class == "" || instance == "" {
-		return dimse.CannotUnderstand, "invalid", 0, errors.New("the data set has no SOP Class or Instance UID")
+		return dimse.CannotUnderstand, "invalid", 0, errors.New("the data set has no SOP Class or Instance UID, or several")
 	}
 	if class != q.SOPClassUID || instance != q.SOPInstanceUID {
 		return dimse.DataSetMismatch, "mismatch", 0, errors.New("the data set has another SOP Class or Instance UID than the command")
 	}
-	k := store.Key{Study: header.Text(dataset.StudyInstanceUID), Series: header.Text(dataset.SeriesInstanceUID)}
+	// A data set that was cut where Pixel Data should begin looks whole.
+	if _, there := t.parser.Pixels(); !there && slices.Contains(analysable, class) {
+		return dimse.CannotUnderstand, "invalid", 0, errors.New("the image has no Pixel Data: send it again")
+	}
+	k := store.Key{Study: oneUID(header, dataset.StudyInstanceUID), Series: oneUID(header, dataset.SeriesInstanceUID)}
 	if err := k.Valid(); err != nil {
 		return dimse.CannotUnderstand, "invalid", 0, err
 	}
@@ -230,6 +234,15 @@ func (s *session) keep(q *dimse.StoreRequest) (status dimse.Status, outcome stri
 	}
 	s.r.tracker.Instance(s.id, k, header, o)
 	return dimse.Success, o.String(), n, nil
+}
+
+// oneUID is a UID of a data set; "" where there is none, or more than the one that
+// there may be.
+func oneUID(header *dataset.Dataset, t dataset.Tag) string {
+	if all := header.Texts(t); len(all) == 1 {
+		return all[0]
+	}
+	return ""
 }
 
 // tee writes to the header's parser and to the disk and remembers which failed.
