@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build runtime peers demo test race lint fuzz bench clean
+.PHONY: help build runtime peers demo test race lint fuzz bench soak clean
 
 GO      ?= go
 PYTHON  ?= python3
@@ -90,6 +90,10 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 
 bench: build runtime peers .venv-test/done .cache/dicom-rs/bin/dicom-storescp ## pulmonode beside its peers, each pair in one run; writes bench.json
 	$(GO) run ./cmd/bench
+
+SOAK ?= 10m
+soak: build peers .venv-test/done ## good peers and hostile ones at once for SOAK (10m)
+	$(GO) run ./cmd/soak -for $(SOAK)
 
 clean: ## what was built; downloads and virtual environments too
 	rm -rf bin .cache .venv-test .venv-train bench.json

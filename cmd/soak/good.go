@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/pulmonode/pulmonode/dimse"
+	"github.com/pulmonode/pulmonode/dimse/dataset"
+)
+
+// good sends one small series after another until ctx ends: most peers with our
+// client, one with DCMTK's storescu and one with pynetdicom's where they are.
+func (s *soak) good(ctx context.Context, number int) {
+	send := s.sendOwn
+	storescu, err := exec.LookPath("storescu")
+	switch {
+	case number == 0 && err == nil:
+		send = s.sendFiles(func(dir, host, port string) []string {
+			return []string{storescu, "-aec", "PULMONODE", "+sd", host, port, dir}
+		})
+	case number == 1 && exec.CommandContext(ctx, s.python, "-c", "import pynetdicom").Run() == nil:
+		send = s.sendFiles(func(dir, host, port string) []string {
+			return []string{s.python, "-m", "pynetdicom", "storescu", "-cx", "-aec", "PULMONODE", "-r", host, port, dir}
+		})
+	}
+	random := rand.New(rand.NewPCG(s.seed, uint64(1000+number)))
+	for turn := 1; ctx.Err() == nil; turn++ {
+		some, err := series(random, fmt.Sprintf("2.25.%d.%d", number+1, turn))
+		if err == nil {
+			// A series that was begun is sent to its end.
+			err = send(context.WithoutCancel(ctx), some)
+		}
+		if err != nil {
+			s.kept.fail("a good peer failed: " + err.Error())
+		}
+		pause(ctx, time.Duration(random.IntN(400))*time.Millisecond)
+	}
+}
+
+// pause lets time pass between a peer's conversations.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// series makes 1 to 20 images of 2 to 128 KiB.
+func series(random *rand.Rand, root string) ([]instance, error) {
+	all := make([]instance, 1+random.IntN(20))
+	for i := range all {
+		one := instance{study: root, series: root + ".1", uid: fmt.Sprintf("%s.1.%d", root, i+1)}
+		d := &dataset.Dataset{}
+		d.SetText(dataset.SOPClassUID, "UI", dataset.CTImage)
+		d.SetText(dataset.SOPInstanceUID, "UI", one.uid)
+		d.SetText(dataset.Modality, "CS", "CT")
+		d.SetText(dataset.StudyInstanceUID, "UI", one.study)
+		d.SetText(dataset.SeriesInstanceUID, "UI", one.series)
+		pixels := make([]uint16, 1024*(1+random.IntN(64)))
+		for k := range pixels {
+			pixels[k] = uint16(random.Uint32())
+		}
+		d.SetUint16(dataset.PixelData, pixels...)
+		d.Get(dataset.PixelData).VR = "OW"
+		var err error
+		if one.data, err = d.AppendExplicit(nil); err != nil {
+			return nil, err
+		}
+		all[i] = one
+	}
+	return all, nil
+}
+
+func (s *soak) sendOwn(ctx context.Context, all []instance) error {
+	conn, err := dial(ctx, s.node.address)
+	if err != nil {
+		return err
+	}
+	defer conn.Abort()
+	for _, i := range all {
+		status, err := store(ctx, conn, i)
+		if err != nil {
+			return err
+		}
+		if status != dimse.Success {
+			return fmt.Errorf("the node answered %v", status)
+		}
+		s.kept.confirm(i)
+	}
+	return conn.Release(ctx)
+}
+
+func dial(ctx context.Context, address string) (*dimse.Conn, error) {
+	client := dimse.Client{CallingAE: "GOOD", CalledAE: "PULMONODE", Address: address}
+	return client.Dial(ctx, []dimse.Context{{SOPClassUID: dataset.CTImage, TransferSyntaxUIDs: []string{dataset.ExplicitLE}}})
+}
+
+func store(ctx context.Context, conn *dimse.Conn, i instance) (dimse.Status, error) {
+	return conn.Store(ctx, dimse.StoreObject{SOPClassUID: dataset.CTImage, SOPInstanceUID: i.uid, TransferSyntaxUID: dataset.ExplicitLE, Data: bytes.NewReader(i.data)})
+}
+
+// sendFiles sends with a program, which says by its exit status that all was stored.
+func (s *soak) sendFiles(command func(dir, host, port string) []string) func(context.Context, []instance) error {
+	return func(ctx context.Context, all []instance) error {
+		dir, err := os.MkdirTemp(s.dir, "files-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		for _, i := range all {
+			meta := dataset.FileMeta(dataset.MetaInfo{SOPClassUID: dataset.CTImage, SOPInstanceUID: i.uid, TransferSyntax: dataset.ExplicitLE})
+			if err := os.WriteFile(filepath.Join(dir, i.uid+".dcm"), append(meta, i.data...), 0o600); err != nil {
+				return err
+			}
+		}
+		host, port, err := net.SplitHostPort(s.node.address)
+		if err != nil {
+			return err
+		}
+		args := command(dir, host, port)
+		c := exec.CommandContext(ctx, args[0], args[1:]...)
+		ownGroup(c)
+		// pynetdicom's ends well whatever befell it, but not without a word.
+		if out, err := c.CombinedOutput(); err != nil || len(out) > 0 {
+			return fmt.Errorf("%s: %v\n%s", args[0], err, out)
+		}
+		for _, i := range all {
+			s.kept.confirm(i)
+		}
+		return nil
+	}
+}
