@@ -220,7 +220,7 @@ func TestTextIsInTheCharacterSetThatIsAskedFor(t *testing.T) {
 // digests prints a line for each document.
 func digests(t testing.TB) string {
 	var b strings.Builder
-	for _, f := range documentsOf(t, sends("seg", "sr", "keyimage", "kos", "pdf"), resultOf(14)) {
+	for _, f := range documentsOf(t, sends("seg", "sr", "keyimage", "kos", "pdf"), resultOf(4)) {
 		content, err := f.Content()
 		if err != nil {
 			t.Fatal(err)
@@ -238,7 +238,7 @@ func TestAnotherProcessWritesTheSameBytes(t *testing.T) {
 		return
 	}
 	want := digests(t)
-	for _, zone := range []string{"UTC", "Asia/Tokyo", "America/St_Johns"} {
+	for _, zone := range []string{"Asia/Tokyo", "America/St_Johns"} {
 		c := exec.Command(os.Args[0], "-test.run=^TestAnotherProcessWritesTheSameBytes$", "-test.count=1")
 		c.Env = append(slices.Clone(os.Environ()), "PULMONODE_DIGESTS=1", "TZ="+zone, "LC_ALL=tr_TR.UTF-8")
 		out, err := c.Output()

@@ -47,6 +47,7 @@ type Nodule struct {
 	TrackingUID string        `json:"tracking_uid"`
 	Finding     string        `json:"finding"` // in words
 	Laterality  string        `json:"laterality,omitempty"`
+	Site        string        `json:"site,omitempty"`          // in words, where it is not just the lung
 	Center      *result.Point `json:"center_lps_mm,omitempty"` // only in reports that have 3D coordinates
 
 	SegmentationUID string `json:"segmentation_uid,omitempty"`
@@ -248,6 +249,8 @@ func (r *Report) readGroup(group *dataset.Dataset) Nodule {
 				n.SegmentationUID = ref.Text(dataset.ReferencedSOPInstanceUID)
 				n.Segment, _ = ref.Int(dataset.ReferencedSegmentNumber)
 			}
+		case "SCOORD": // the region, of reports that have contours in place of segments
+			n.readSlice(d)
 		case "CODE":
 			n.readCode(d)
 		case "NUM":
@@ -272,6 +275,9 @@ func (n *Nodule) readCode(d *dataset.Dataset) {
 		}
 		return
 	case named(d, findingSite):
+		if !same(v, lung) {
+			n.Site = v.Meaning
+		}
 		for _, p := range children(d) {
 			for word, side := range sides {
 				if named(p, laterality) && same(valueOf(p), side) {
@@ -360,17 +366,20 @@ func (n *Nodule) readLine(d *dataset.Dataset) *Line {
 		if p.Text(dataset.ValueType) != "SCOORD" || err != nil || len(data) != 4 {
 			continue
 		}
-		for _, i := range children(p) {
-			if ref := reference(i); ref != nil {
-				n.KeySlice = cmp.Or(n.KeySlice, ref.Text(dataset.ReferencedSOPInstanceUID))
-				if frame, ok := ref.Int(dataset.ReferencedFrameNumber); ok {
-					n.KeyFrame = cmp.Or(n.KeyFrame, frame)
-				}
-			}
-		}
+		n.readSlice(p)
 		return &Line{From: [2]float64{data[0], data[1]}, To: [2]float64{data[2], data[3]}}
 	}
 	return nil
+}
+
+// readSlice notes what image coordinates are drawn on, unless another is known.
+func (n *Nodule) readSlice(d *dataset.Dataset) {
+	for _, i := range children(d) {
+		if ref := reference(i); ref != nil && n.KeySlice == "" {
+			n.KeySlice = ref.Text(dataset.ReferencedSOPInstanceUID)
+			n.KeyFrame, _ = ref.Int(dataset.ReferencedFrameNumber)
+		}
+	}
 }
 
 // probabilityOf is a probability of 0 to 1 and the threshold it was held

@@ -267,6 +267,62 @@ func TestReadsAReportOfHighdicom(t *testing.T) {
 	}
 }
 
+// Reports of our findings that highdicom wrote by TID 1500 are read as ours are.
+// Its groups hold no number below an answer, so the probabilities of three of the
+// characteristics are not in them.
+func TestReadsOurFindingsFromHighdicom(t *testing.T) {
+	p := python(t)
+	dir := t.TempDir()
+	r := found()
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	input, path := filepath.Join(dir, "result.json"), filepath.Join(dir, "foreign.dcm")
+	if err := os.WriteFile(input, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(p, filepath.Join("..", "testdata", "oracle", "sr_foreign.py"), path, input).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if b, err = os.ReadFile(path); err != nil {
+		t.Fatal(err)
+	}
+	rep, err := Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rep.Outcome != result.OutcomeNodules || rep.Algorithm.Name != r.Algorithm.Name || rep.Algorithm.Version != r.Algorithm.Version || len(rep.Nodules) != len(r.Nodules) {
+		t.Fatalf("read %+v", rep)
+	}
+	for i, n := range r.Nodules {
+		got := rep.Nodules[i]
+		if got.ID != n.ID || got.TrackingUID != n.TrackingUID || got.Laterality != n.Laterality || got.Site != "" || len(got.Others) != 0 {
+			t.Errorf("%s: read %+v", n.ID, got)
+		}
+		if planar := i == 1; planar != (got.KeySlice == "2.25.201") || planar == (got.Segment == i+1) {
+			t.Errorf("%s: segment %d, slice %q", n.ID, got.Segment, got.KeySlice)
+		}
+		for what, m := range map[string]struct {
+			got  *float64
+			want float64
+		}{
+			"volume": {got.VolumeMM3, n.VolumeMM3}, "long axis": {got.LongAxisMM, n.LongAxisMM}, "short axis": {got.ShortAxisMM, n.ShortAxisMM},
+			"diameter": {got.MaxDiam3DMM, n.MaxDiam3DMM}, "mean": {got.MeanHU, n.MeanHU}, "deviation": {got.SDHU, n.SDHU}, "nodule": {got.NoduleProb, n.NoduleProb},
+			"malignancy": {got.Characteristics["malignancy"].Probability, n.Characteristics["malignancy"].Probability},
+		} {
+			if m.got == nil || math.Abs(*m.got-m.want) > 1e-6*max(1, math.Abs(m.want)) {
+				t.Errorf("%s: %s is not %v", n.ID, what, m.want)
+			}
+		}
+		for _, key := range result.Characteristics {
+			if got.Characteristics[key].Label != n.Characteristics[key].Label {
+				t.Errorf("%s: %s is %q, want %q", n.ID, key, got.Characteristics[key].Label, n.Characteristics[key].Label)
+			}
+		}
+	}
+}
+
 func TestReadRefusesWhatIsNoReport(t *testing.T) {
 	whole := written(t, found(), options())
 	other := bytes.Replace(whole, []byte("1.2.840.10008.5.1.4.1.1.88.34"), []byte("1.2.840.10008.5.1.4.1.1.88.59"), -1)

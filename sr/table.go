@@ -1,6 +1,7 @@
 package sr
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -28,10 +29,7 @@ func (r *Report) Table() string {
 		}
 		fmt.Fprintln(t)
 		for _, n := range r.Nodules {
-			side := n.Laterality
-			if side == "" {
-				side = "-"
-			}
+			side := cmp.Or(strings.TrimSpace(n.Laterality+" "+printable(n.Site)), "-")
 			fmt.Fprintf(t, "%s\t%s\t%s x %s\t%s", printable(n.ID), side,
 				number(n.LongAxisMM, 1), number(n.ShortAxisMM, 1), number(n.VolumeMM3, 0))
 			for _, key := range result.Characteristics {

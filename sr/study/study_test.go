@@ -299,20 +299,30 @@ func FuzzElements(f *testing.F) {
 			ct.SetText(c.from, c.from.VR(), v)
 		}
 		ct.SetText(dataset.TimezoneOffsetFromUTC, "SH", zone)
-		elements, err := Elements(ct, object())
-		if err != nil {
-			t.Fatal(err)
+		request := &dataset.Dataset{}
+		for _, at := range requested {
+			request.SetText(at, at.VR(), name)
 		}
-		b, err := Write(elements)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := dataset.Read(bytes.NewReader(b), int64(len(b)), dataset.Limits{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := got.Header.UTF8(dataset.PatientName); err != nil {
-			t.Fatal(err)
+		ct.SetItems(dataset.RequestAttributesSequence, request)
+		for _, asReceived := range []bool{false, true} {
+			o := object()
+			o.AsReceived = asReceived
+			elements, err := Elements(ct, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := RepertoireOf(ct, asReceived)
+			b, err := Write(append(elements, Sequence(tag.ReferencedRequestSequence, r.Requests()...)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := dataset.Read(bytes.NewReader(b), int64(len(b)), dataset.Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := got.Header.UTF8(dataset.PatientName); err != nil && !r.asReceived {
+				t.Fatal(err)
+			}
 		}
 	})
 }
