@@ -2,7 +2,10 @@ package study
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"math/big"
 	"strings"
 	"time"
 
@@ -53,8 +56,9 @@ func SoftwareVersions(a result.Algorithm) []string {
 var scanner = []dataset.Tag{dataset.Manufacturer, dataset.InstitutionName, dataset.ManufacturerModelName, dataset.StationName,
 	dataset.DeviceSerialNumber, dataset.SoftwareVersions, dataset.DeviceUID}
 
-// contributing names the scanner and ourselves (PS3.3 C.12.1), as IHE AIR asks:
-// the result goes on saying where it is from when its series is rearranged.
+// contributing names the scanner, ourselves and each model (PS3.3 C.12.1), as
+// IHE AIR asks (6.5.3.1): the result goes on saying where it is from when its
+// series is rearranged, and a model that is trained anew has another Device UID.
 func (r Repertoire) contributing(o Object, clock time.Time) *dicom.Element {
 	var items [][]*dicom.Element
 	if len(valuesOf(r.ct, dataset.Manufacturer)) > 0 { // required in the item
@@ -71,5 +75,31 @@ func (r Repertoire) contributing(o Object, clock time.Time) *dicom.Element {
 		Text(tag.ContributionDateTime, datetime(clock)),
 		Text(tag.ContributionDescription, NotVerified),
 	)
-	return Sequence(tag.ContributingEquipmentSequence, append(items, append(ours, equipment(o)...))...)
+	items = append(items, append(ours, equipment(o)...))
+	for _, m := range o.Algorithm.Models {
+		model := Item(
+			processingEquipment.Element(tag.PurposeOfReferenceCodeSequence),
+			Text(tag.ContributionDescription, "Model of the stage "+m.Role),
+			Text(tag.Manufacturer, Manufacturer),
+			Text(tag.ManufacturerModelName, strings.TrimSpace(o.Algorithm.Name+" "+m.Role)),
+			Text(tag.SoftwareVersions, cmp.Or(m.Version, "unknown")),
+		)
+		if uid := modelUID(m); uid != "" {
+			model = append(model, Text(tag.DeviceUID, uid))
+		}
+		items = append(items, model)
+	}
+	return Sequence(tag.ContributingEquipmentSequence, items...)
+}
+
+// modelUID is a UID that a model file has by its contents alone: a UUID of
+// version 8 (RFC 9562 5.8) of the beginning of its hash, as PS3.5 B.2 writes it.
+func modelUID(m result.Model) string {
+	hash, err := hex.DecodeString(m.SHA256)
+	if err != nil || len(hash) != sha256.Size {
+		return ""
+	}
+	hash[6] = hash[6]&0x0F | 0x80
+	hash[8] = hash[8]&0x3F | 0x80
+	return "2.25." + new(big.Int).SetBytes(hash[:16]).String()
 }

@@ -147,8 +147,29 @@ func TestRequiredAttributesAreThereEvenFromABareHeader(t *testing.T) {
 			t.Errorf("%v reads %q, want %q", tag, s, want)
 		}
 	}
-	if n := len(got.Items(dataset.ContributingEquipmentSequence)); n != 1 {
-		t.Errorf("%d contributing devices; the scanner is not known", n)
+	if n := len(got.Items(dataset.ContributingEquipmentSequence)); n != 2 {
+		t.Errorf("%d contributing devices, want the program and its model; the scanner is not known", n)
+	}
+}
+
+func TestEachModelIsADeviceByItsContents(t *testing.T) {
+	uids := map[string]bool{}
+	for _, hash := range []string{strings.Repeat("ab", 32), strings.Repeat("ab", 31) + "ac", "cd" + strings.Repeat("ab", 31), "", "xyz"} {
+		o := object()
+		o.Algorithm.Models[0].SHA256 = hash
+		items := readBack(t, header(""), o).Items(dataset.ContributingEquipmentSequence)
+		model := items[len(items)-1]
+		if model.Text(dataset.Manufacturer) == "" || model.Text(dataset.ManufacturerModelName) != "pulmonode localize" || model.Text(dataset.SoftwareVersions) != "3" {
+			t.Errorf("%q: the model is %v", hash, model.Elements)
+		}
+		uid := model.Text(dataset.DeviceUID)
+		if known := len(hash) == 64; known != (dataset.ValidUID(uid) == nil) || known != strings.HasPrefix(uid, "2.25.") {
+			t.Errorf("%q: the Device UID is %q", hash, uid)
+		}
+		uids[uid] = true
+	}
+	if len(uids) != 3 { // two that begin alike, another, and none
+		t.Errorf("%d different UIDs", len(uids))
 	}
 }
 
