@@ -9,20 +9,13 @@ import (
 
 // decodeJPEGBaseline decodes 8-bit JPEG (ITU T.81 process 1) in one component.
 func decodeJPEGBaseline(b []byte, p Format, dst []uint16) error {
-	size, err := jpeg.DecodeConfig(bytes.NewReader(b))
-	if err != nil {
-		return fmt.Errorf("JPEG: %w", err)
-	}
-	if size.Width != p.Columns || size.Height != p.Rows {
-		return fmt.Errorf("JPEG frame is %d x %d, the header says %d x %d", size.Height, size.Width, p.Rows, p.Columns)
-	}
 	img, err := jpeg.Decode(bytes.NewReader(b))
 	if err != nil {
 		return fmt.Errorf("JPEG: %w", err)
 	}
 	gray, ok := img.(*image.Gray)
-	if !ok {
-		return fmt.Errorf("JPEG frame is in colour; a CT is not")
+	if !ok || img.Bounds().Dx() != p.Columns || img.Bounds().Dy() != p.Rows {
+		return fmt.Errorf("JPEG frame is in colour or of another size than its header says")
 	}
 	for y := range p.Rows {
 		row := gray.Pix[y*gray.Stride : y*gray.Stride+p.Columns]

@@ -38,28 +38,6 @@ type Format struct {
 // Samples is the number of samples of a frame.
 func (p Format) Samples() int { return p.Rows * p.Columns }
 
-// codecs decompress a frame into samples as allocated (the low bits of dst).
-// samplesPerByte bounds what a compressed byte can stand for.
-var codecs = []struct {
-	transferSyntax string
-	samplesPerByte int
-	decode         func(compressed []byte, p Format, dst []uint16) error
-}{
-	{dataset.RLE, 64, decodeRLE},
-	{dataset.JPEGBaseline, 256, decodeJPEGBaseline},
-	{dataset.JPEGLossless, 8, decodeJPEGLossless},
-	{dataset.JPEGLosslessSV1, 8, decodeJPEGLossless},
-}
-
-// Supported lists the transfer syntaxes that Decode takes, uncompressed first.
-func Supported() []string {
-	list := []string{dataset.ExplicitLE, dataset.ImplicitLE, dataset.ExplicitBE, dataset.DeflatedLE}
-	for _, c := range codecs {
-		list = append(list, c.transferSyntax)
-	}
-	return list
-}
-
 // Describe reads the format from the header and checks that Pixel Data can hold
 // what it says.
 func Describe(f *dataset.File) (Format, error) {
@@ -130,17 +108,15 @@ func (p Format) checkLength(f *dataset.File) error {
 	if !f.Pixel.Encapsulated {
 		return fmt.Errorf("the Pixel Data is not encapsulated, as transfer syntax %s demands", f.TransferSyntax)
 	}
-	for _, c := range codecs {
-		if c.transferSyntax != f.TransferSyntax {
-			continue
-		}
-		if there := f.EncapsulatedBytes(); need > there*int64(c.samplesPerByte) {
-			return fmt.Errorf("%d frames of %d x %d cannot be in %d bytes of compressed Pixel Data: %w",
-				p.Frames, p.Rows, p.Columns, there, dataset.ErrTruncated)
-		}
-		return nil
+	syntax, ok := syntaxOf(f.TransferSyntax)
+	if !ok {
+		return fmt.Errorf("transfer syntax %s cannot be decoded: ask the sender for Explicit VR Little Endian", f.TransferSyntax)
 	}
-	return fmt.Errorf("transfer syntax %s cannot be decoded: ask the sender for Explicit VR Little Endian", f.TransferSyntax)
+	if there := f.EncapsulatedBytes(); need/syntax.samplesPerByte > there {
+		return fmt.Errorf("%d frames of %d x %d cannot be in %d bytes of compressed Pixel Data: %w",
+			p.Frames, p.Rows, p.Columns, there, dataset.ErrTruncated)
+	}
+	return nil
 }
 
 // Decode fills dst with a frame, counted from 0, in HU, row by row. dst has the
@@ -167,13 +143,13 @@ func Decode(f *dataset.File, frame int, dst []int16) error {
 	if err != nil {
 		return fmt.Errorf("decode: %w", err)
 	}
-	samples := make([]uint16, p.Samples())
-	for _, c := range codecs {
-		if c.transferSyntax == f.TransferSyntax {
-			if err := c.decode(compressed, p, samples); err != nil {
-				return fmt.Errorf("decode frame %d: %w: send it again, or uncompressed", frame+1, err)
-			}
-		}
+	syntax, ok := syntaxOf(f.TransferSyntax) // Describe has found it
+	if !ok {
+		return fmt.Errorf("decode: transfer syntax %s", f.TransferSyntax)
+	}
+	samples, err := syntax.decompress(compressed, p)
+	if err != nil {
+		return fmt.Errorf("decode frame %d: %w: send it again, or uncompressed", frame+1, err)
 	}
 	for i, s := range samples {
 		dst[i] = t.hu[s]

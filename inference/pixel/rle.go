@@ -7,16 +7,21 @@ import (
 	"github.com/pulmonode/pulmonode/dimse/dataset"
 )
 
-// decodeRLE decodes PS3.5 annex G: a header with the offsets of the segments, one
-// a byte of the sample, the most significant first; each segment is PackBits.
-func decodeRLE(b []byte, p Format, dst []uint16) error {
+// checkRLE reads the header of PS3.5 annex G: the offsets of the segments, one a
+// byte of the sample, the most significant first.
+func checkRLE(b []byte, p Format) (precision int, err error) {
 	if len(b) < 64 {
-		return fmt.Errorf("RLE header: %w", dataset.ErrTruncated)
+		return 0, fmt.Errorf("RLE header: %w", dataset.ErrTruncated)
 	}
+	if n := binary.LittleEndian.Uint32(b); int64(n) != int64(p.Allocated/8) {
+		return 0, fmt.Errorf("RLE frame has %d segments, samples have %d bytes", n, p.Allocated/8)
+	}
+	return p.Allocated, nil
+}
+
+// decodeRLE decodes the segments, each of PackBits.
+func decodeRLE(b []byte, p Format, dst []uint16) error {
 	segments := p.Allocated / 8
-	if n := binary.LittleEndian.Uint32(b); int64(n) != int64(segments) {
-		return fmt.Errorf("RLE frame has %d segments, samples have %d bytes", n, segments)
-	}
 	clear(dst)
 	for s := range segments {
 		begin := int64(binary.LittleEndian.Uint32(b[4+4*s:]))

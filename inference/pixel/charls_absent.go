@@ -1,0 +1,8 @@
+//go:build !charls
+
+package pixel
+
+const charlsVersion = ""
+
+// decodeJPEGLS is not there: the build had no CharLS.
+var decodeJPEGLS decoder
