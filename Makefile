@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build runtime peers demo test race lint fuzz bench soak clean
+.PHONY: help build codecs runtime peers demo test race lint fuzz bench soak clean
 
 GO      ?= go
 PYTHON  ?= python3
@@ -13,12 +13,21 @@ VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 export PULMONODE_RUNTIME_LIBRARY := $(CURDIR)/$(LIBRARY)
 export PULMONODE_PYTHON := $(CURDIR)/.venv-test/bin/python
 
+# JPEG-LS is decoded by CharLS, JPEG 2000 and HTJ2K by OpenJPEG, where they are
+# installed; a build without them does not offer these transfer syntaxes.
+CODECS = $(shell { pkg-config --exists charls && echo charls; pkg-config --exists 'libopenjp2 >= 2.5' && echo openjpeg; } 2>/dev/null | paste -sd,)
+GIVEN := $(GOFLAGS)
+export GOFLAGS = $(GIVEN) $(if $(CODECS),-tags=$(CODECS))
+
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/pulmonode
 	@mkdir -p bin
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/pulmonode ./cmd/pulmonode
+
+codecs: ## CharLS and OpenJPEG, for JPEG-LS, JPEG 2000 and HTJ2K in the next build
+	@pkg-config --exists charls 'libopenjp2 >= 2.5' 2>/dev/null || { $(call apt,pkg-config libcharls-dev libopenjp2-7-dev); }
 
 runtime: $(LIBRARY) ## ONNX Runtime's library, into bin/ (pinned version and hash)
 
@@ -43,8 +52,8 @@ define apt
 endef
 
 # The peers that pulmonode is tried against, as program:package.
-PEERS := storescp:dcmtk Orthanc:orthanc gdcmscu:libgdcm-tools dciodvfy:dicom3tools
-peers: ## DCMTK, Orthanc, GDCM and dicom3tools, which tests and benchmarks meet
+PEERS := storescp:dcmtk Orthanc:orthanc gdcmscu:libgdcm-tools dciodvfy:dicom3tools opj_compress:libopenjp2-tools ojph_compress:openjph-tools
+peers: ## DCMTK, Orthanc, GDCM and others, which tests and benchmarks meet
 	@missing=""; \
 	for p in $(PEERS); do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
 	if [ -n "$$missing" ]; then $(call apt,$$missing); fi
@@ -60,10 +69,10 @@ demo: PEERS := storescp:dcmtk
 demo: build runtime peers ## a phantom chest CT (or CT=DIR) through the node into a test PACS
 	$(GO) run ./cmd/demo $(if $(CT),--ct "$(CT)")
 
-test: lint build runtime peers .venv-test/done ## everything that a contributor needs to trust a change
+test: codecs lint build runtime peers .venv-test/done ## everything that a contributor needs to trust a change
 	$(GO) test -timeout 20m ./...
 
-race: build runtime peers .venv-test/done ## the tests under the race detector
+race: codecs build runtime peers .venv-test/done ## the tests under the race detector
 	$(GO) test -race -timeout 30m ./...
 
 lint: ## formatting, vet, staticcheck
