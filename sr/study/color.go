@@ -41,6 +41,3 @@ func ColorOf(n *result.Nodule) Color {
 	h.Write([]byte(n.ID))
 	return colors[h.Sum64()%uint64(len(colors))]
 }
-
-// NoduleColor is the colour at index i. ColorOf takes its place.
-func NoduleColor(i int) Color { return colors[i%len(colors)] }
