@@ -5,11 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"time"
 
+	"github.com/pulmonode/pulmonode/dimse/dataset"
 	"github.com/pulmonode/pulmonode/dimse/pdu"
 	"github.com/pulmonode/pulmonode/dimse/ul"
 )
@@ -20,7 +20,15 @@ type Client struct {
 	Address             string // host:port
 	TLS                 *tls.Config
 	Timeouts            Timeouts
-	MaxPDU              uint32 // 0: DefaultMaxPDU
+	Limits              Limits
+
+	// UserIdentity is who asks, for peers that want to know (PS3.7 D.3.3.7).
+	UserIdentity *pdu.UserIdentity
+
+	// Committed, when not nil, takes the results of storage commitment that come
+	// on the client's own associations, whatever is waited for there; its status is
+	// the answer. It is for CommitmentReceiver's method.
+	Committed func(ctx context.Context, r *CommitmentResult) Status
 }
 
 // Context is a presentation context to propose.
@@ -60,17 +68,23 @@ type Conn struct {
 	contexts []PresentationContext
 	message  uint16
 	chunk    []byte
+	roles    []pdu.Role                   // as the peer answered them
+	identity []byte                       // what it said of UserIdentity
+	asked    map[string]*CommitmentResult // by transaction; nil: no result yet
 }
 
 // Dial connects and asks for an association.
 func (c Client) Dial(ctx context.Context, contexts []Context) (*Conn, error) {
-	if len(contexts) == 0 || len(contexts) > 128 {
-		return nil, fmt.Errorf("an association needs 1 to 128 presentation contexts, not %d", len(contexts))
+	return c.dial(ctx, contexts, nil)
+}
+
+func (c Client) dial(ctx context.Context, contexts []Context, roles []pdu.Role) (*Conn, error) {
+	if most := c.Limits.withDefaults().Contexts; len(contexts) == 0 || len(contexts) > most {
+		return nil, fmt.Errorf("an association needs 1 to %d presentation contexts, not %d", most, len(contexts))
 	}
-	if c.MaxPDU == 0 {
-		c.MaxPDU = DefaultMaxPDU
-	}
-	request, err := c.request(contexts).Encode()
+	rq := c.request(contexts)
+	rq.Roles = roles
+	request, err := rq.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("asking for an association: %w", err)
 	}
@@ -91,7 +105,7 @@ func (c Client) Dial(ctx context.Context, contexts []Context) (*Conn, error) {
 		cancel()
 		if err != nil {
 			raw.Close()
-			return nil, fmt.Errorf("TLS with %s: %w", c.Address, err)
+			return nil, fmt.Errorf("TLS with %s: %w", c.Address, refusedTLS(err))
 		}
 		raw = secure
 	}
@@ -101,7 +115,7 @@ func (c Client) Dial(ctx context.Context, contexts []Context) (*Conn, error) {
 // open asks for the association over a connection.
 func (c Client) open(ctx context.Context, raw net.Conn, times Timeouts, contexts []Context, request []byte) (*Conn, error) {
 	// Only responses come back: a small buffer holds them.
-	k := &Conn{t: newTransport(raw, times, c.MaxPDU, 4<<10), client: c}
+	k := &Conn{t: newTransport(raw, times, c.Limits.withDefaults(), 4<<10), client: c}
 	for i, p := range contexts {
 		k.contexts = append(k.contexts, PresentationContext{ID: contextID(i), SOPClassUID: p.SOPClassUID, Proposed: p.TransferSyntaxUIDs, Result: pdu.NoReason})
 	}
@@ -118,7 +132,7 @@ func contextID(i int) byte { return byte(2*i + 1) }
 
 func (c Client) request(contexts []Context) *pdu.AAssociate {
 	rq := &pdu.AAssociate{ProtocolVersion: 1, CalledAE: c.CalledAE, CallingAE: c.CallingAE, ApplicationContext: pdu.ApplicationContext,
-		MaxLength: c.MaxPDU, ImplementationUID: ImplementationClassUID, ImplementationVersion: ImplementationVersion}
+		MaxLength: c.Limits.withDefaults().PDU, UserIdentity: c.UserIdentity, ImplementationUID: ImplementationClassUID, ImplementationVersion: ImplementationVersion}
 	for i, p := range contexts {
 		rq.Contexts = append(rq.Contexts, pdu.PresentationContext{ID: contextID(i), AbstractSyntax: p.SOPClassUID, TransferSyntaxes: p.TransferSyntaxUIDs})
 	}
@@ -156,7 +170,7 @@ func (k *Conn) associate(request []byte) error {
 	t := k.t
 	t.machine.Do(ul.Evt2)
 	if err := t.write(request); err != nil {
-		return t.broken(err, "taking the association request")
+		return k.unsent(err)
 	}
 	h, err := t.header(time.Now().Add(t.times.Accept), "before it answered the association request")
 	if err != nil {
@@ -185,7 +199,7 @@ func (k *Conn) associate(request []byte) error {
 	if err != nil {
 		return err
 	}
-	ac, err := pdu.DecodeAAssociate(h.Type, body)
+	ac, err := t.limits.bounds().DecodeAAssociate(h.Type, body)
 	if err != nil {
 		return t.invalid(err)
 	}
@@ -193,7 +207,7 @@ func (k *Conn) associate(request []byte) error {
 	if leavesNoRoom(ac.MaxLength) {
 		return t.abort(ul.Evt15, 0, fmt.Sprintf("the peer takes PDUs of %d bytes, into which nothing fits", ac.MaxLength))
 	}
-	t.peerMax = ac.MaxLength
+	t.peerMax, k.roles, k.identity = ac.MaxLength, ac.Roles, ac.IdentityResponse
 	for _, p := range ac.Contexts {
 		for i := range k.contexts {
 			if mine := &k.contexts[i]; mine.ID == p.ID {
@@ -224,162 +238,78 @@ func (k *Conn) Accepted(sopClassUID string) []string {
 	return out
 }
 
-func (k *Conn) context(sopClassUID, transferSyntaxUID string) (byte, error) {
-	for _, p := range k.contexts {
+// IdentityResponse is what the peer answered to Client.UserIdentity when a
+// response was requested; nil: nothing, so it may not have looked at it.
+func (k *Conn) IdentityResponse() []byte { return k.identity }
+
+func (k *Conn) context(sopClassUID, transferSyntaxUID string) (*PresentationContext, error) {
+	for i := range k.contexts {
+		p := &k.contexts[i]
 		if p.SOPClassUID == sopClassUID && p.Result == pdu.Acceptance && (transferSyntaxUID == "" || p.TransferSyntax == transferSyntaxUID) {
-			return p.ID, nil
+			return p, nil
 		}
 	}
 	if transferSyntaxUID == "" {
-		return 0, fmt.Errorf("the peer accepted no presentation context for SOP class %s", sopClassUID)
+		return nil, fmt.Errorf("the peer accepted no presentation context for SOP class %s", sopClassUID)
 	}
-	return 0, fmt.Errorf("the peer accepted no presentation context for SOP class %s with transfer syntax %s", sopClassUID, transferSyntaxUID)
+	return nil, fmt.Errorf("the peer accepted no presentation context for SOP class %s with transfer syntax %s", sopClassUID, transferSyntaxUID)
 }
 
-// verification is the SOP class of C-ECHO.
-const verification = "1.2.840.10008.1.1"
-
-// Echo sends a C-ECHO (PS3.7 9.1.5).
-func (k *Conn) Echo(ctx context.Context) (status Status, err error) {
-	id, err := k.context(verification, "")
-	if err != nil {
-		return 0, err
+// unsent is what a failed write means: often the peer's abort, or what TLS has
+// against us, is already there to be read, and says more.
+func (k *Conn) unsent(werr error) error {
+	h, err := k.t.header(time.Now().Add(k.t.times.Closing), "while it was sent a message")
+	if err == nil {
+		_, err = k.t.take(h)
 	}
-	err = k.guard(ctx, func() error {
-		k.message++
-		body := encodeCommand([]commandElement{{elAffectedSOPClass, verification}, {elCommandField, uint16(cEchoRQ)}, {elMessageID, k.message}, {elDataSetType, uint16(noDataSet)}})
-		if err := k.t.write(k.t.appendCommand(nil, id, body)); err != nil {
-			return k.t.broken(err, "taking a C-ECHO")
-		}
-		status, err = k.response(cEchoRSP)
+	var (
+		abort  *AbortError
+		remote *net.OpError
+	)
+	if errors.As(err, &abort) && abort.ByPeer || errors.As(err, &remote) && remote.Op == "remote error" {
 		return err
-	})
-	return status, err
-}
-
-// StoreObject is an instance to send. Data is its data set, without file meta
-// information, in TransferSyntaxUID.
-type StoreObject struct {
-	SOPClassUID, SOPInstanceUID, TransferSyntaxUID string
-	Data                                           io.Reader
-}
-
-// Store sends a C-STORE (PS3.7 9.1.1) and returns the peer's status. An error
-// means that there was none; the association is then over, unless it says
-// that no presentation context fits.
-func (k *Conn) Store(ctx context.Context, o StoreObject) (status Status, err error) {
-	id, err := k.context(o.SOPClassUID, o.TransferSyntaxUID)
-	if err != nil {
-		return 0, err
-	}
-	err = k.guard(ctx, func() error {
-		k.message++
-		if err := k.sendStore(id, o); err != nil {
-			return err
-		}
-		status, err = k.response(cStoreRSP)
-		return err
-	})
-	return status, err
-}
-
-// sendStore writes the command together with the first of the data set, so
-// that a small object is one segment. One byte is read ahead of each fragment,
-// to know which is the last: peers are not sent an empty one.
-func (k *Conn) sendStore(id byte, o StoreObject) error {
-	body := encodeCommand([]commandElement{{elAffectedSOPClass, o.SOPClassUID}, {elCommandField, uint16(cStoreRQ)}, {elMessageID, k.message},
-		{elPriority, uint16(0)}, {elDataSetType, uint16(1)}, {elAffectedInstance, o.SOPInstanceUID}})
-	head := k.t.appendCommand(make([]byte, 0, 512), id, body)
-	size := k.t.fragment(sendFragment)
-	if k.chunk == nil {
-		k.chunk = make([]byte, size+1)
-	}
-	n, err := io.ReadFull(o.Data, k.chunk)
-	for {
-		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-			return fmt.Errorf("reading the instance to send: %w", err)
-		}
-		last := err != nil
-		send := min(n, size)
-		head = pdu.AppendPData(head, pdu.PDV{Length: uint32(send), ContextID: id, Last: last})
-		if werr := k.t.write(head, k.chunk[:send]); werr != nil {
-			return k.refused(werr)
-		}
-		if last {
-			return nil
-		}
-		head = head[:0]
-		k.chunk[0] = k.chunk[size]
-		n, err = io.ReadFull(o.Data, k.chunk[1:])
-		n++
-	}
-}
-
-// refused is what a failed write means: often the peer's abort is already there
-// to be read, and says more.
-func (k *Conn) refused(werr error) error {
-	if h, err := k.t.header(time.Now().Add(k.t.times.Closing), "while it was sent an instance"); err == nil {
-		if _, err := k.t.take(h); err != nil {
-			return err
-		}
-	} else {
-		var abort *AbortError
-		if errors.As(err, &abort) && abort.ByPeer {
-			return err
-		}
 	}
 	return fmt.Errorf("sending: %w", werr)
 }
 
-// response reads the response to the last message.
-func (k *Conn) response(want uint16) (Status, error) {
-	_, cmd, err := k.t.readCommand(time.Now().Add(k.t.times.Response), "before it answered a message")
-	if err != nil {
-		return 0, err
+// response reads the response to the last message. The result of a storage
+// commitment may come before it.
+func (k *Conn) response(ctx context.Context, want uint16) (Status, error) {
+	by := time.Now().Add(k.t.times.Response)
+	for {
+		context, cmd, err := k.t.readCommand(by, "before it answered a message")
+		if err != nil {
+			return 0, err
+		}
+		if field, _ := cmd.number(elCommandField); field == nEventReportRQ {
+			if err := k.answer(ctx, context, cmd); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		field, _ := cmd.number(elCommandField)
+		id, _ := cmd.number(elMessageIDResponded)
+		status, ok := cmd.number(elStatus)
+		if field != want || id != k.message || !ok {
+			return 0, k.t.abort(ul.Evt15, 0, fmt.Sprintf("the peer answered message %d with command %04X for message %d", k.message, field, id))
+		}
+		return Status(status), nil
 	}
-	field, _ := cmd.number(elCommandField)
-	id, _ := cmd.number(elMessageIDResponded)
-	status, ok := cmd.number(elStatus)
-	if field != want || id != k.message || !ok {
-		return 0, k.t.abort(ul.Evt15, 0, fmt.Sprintf("the peer answered message %d with command %04X for message %d", k.message, field, id))
-	}
-	return Status(status), nil
 }
 
-// Release ends the association in order.
-func (k *Conn) Release(ctx context.Context) error {
-	return k.guard(ctx, func() error {
-		t := k.t
-		t.machine.Do(ul.Evt11)
-		if err := t.write(pdu.AReleaseRQ); err != nil {
-			return t.broken(err, "taking the release")
-		}
-		by := time.Now().Add(t.times.Release)
-		for {
-			h, err := t.header(by, "before it answered the release")
-			if err != nil {
-				return err
-			}
-			a, err := t.take(h)
-			if err != nil {
-				return err
-			}
-			if _, err := io.CopyN(io.Discard, t.in, int64(h.Length)); err != nil {
-				return t.broken(err, "in its answer to the release")
-			}
-			switch a {
-			case ul.AR8: // a collision: both asked
-				t.machine.Do(ul.Evt14)
-				if err := t.write(pdu.AReleaseRP); err != nil {
-					return t.broken(err, "taking the release")
-				}
-			case ul.AR3:
-				t.Conn.Close()
-				t.ended = errors.New("the association was released")
-				return nil
-			}
-		}
-	})
+// answer answers what the peer asks on the client's association: the result of
+// a storage commitment is taken, and nothing else expected.
+func (k *Conn) answer(ctx context.Context, id byte, cmd command) error {
+	t := k.t
+	i := slices.IndexFunc(k.contexts, func(p PresentationContext) bool { return p.ID == id && p.Result == pdu.Acceptance })
+	field, _ := cmd.number(elCommandField)
+	message, ok := cmd.number(elMessageID)
+	if field != nEventReportRQ || !ok || i < 0 || k.contexts[i].SOPClassUID != dataset.StorageCommitmentPush {
+		return t.abort(ul.Evt15, 0, fmt.Sprintf("the peer sent command %04X where nothing of the kind was agreed", field))
+	}
+	data := &dataSet{t: t, contextID: id, done: !cmd.hasDataSet()}
+	status := t.result(&k.contexts[i], cmd, data, func(r *CommitmentResult) Status { return k.hear(ctx, r) })
+	return t.respond(id, cmd, field, message, data, status)
 }
 
 // Abort ends the association at once.

@@ -89,7 +89,7 @@ func TestDialAsks(t *testing.T) {
 		p.send(pdu.AReleaseRP)
 		p.expectEnd("what follows")
 	})
-	client.MaxPDU = 65536
+	client.Limits.PDU = 65536
 	conn, err := client.Dial(t.Context(), proposal)
 	if err != nil {
 		t.Fatal(err)

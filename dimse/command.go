@@ -10,6 +10,7 @@ import (
 const (
 	elGroupLength        = 0x0000
 	elAffectedSOPClass   = 0x0002
+	elRequestedSOPClass  = 0x0003
 	elCommandField       = 0x0100
 	elMessageID          = 0x0110
 	elMessageIDResponded = 0x0120
@@ -18,25 +19,29 @@ const (
 	elStatus             = 0x0900
 	elErrorComment       = 0x0902
 	elAffectedInstance   = 0x1000
+	elRequestedInstance  = 0x1001
+	elEventType          = 0x1002
+	elActionType         = 0x1008
 	elMoveOriginatorAE   = 0x1030
 	elMoveOriginatorID   = 0x1031
 )
 
 // Values of Command Field (PS3.7 E.1-1).
 const (
-	cStoreRQ  = 0x0001
-	cStoreRSP = 0x8001
-	cEchoRQ   = 0x0030
-	cEchoRSP  = 0x8030
-	cCancelRQ = 0x0FFF
-	response  = 0x8000
+	cStoreRQ        = 0x0001
+	cStoreRSP       = 0x8001
+	cEchoRQ         = 0x0030
+	cEchoRSP        = 0x8030
+	nEventReportRQ  = 0x0100
+	nEventReportRSP = 0x8100
+	nActionRQ       = 0x0130
+	nActionRSP      = 0x8130
+	cCancelRQ       = 0x0FFF
+	response        = 0x8000
 )
 
 // noDataSet is the Data Set Type that says that none follows (PS3.7 E.1-1).
 const noDataSet = 0x0101
-
-// maxCommand bounds a command set; C-STORE's has some 300 bytes.
-const maxCommand = 16 << 10
 
 // command is a command set's elements by their number in group 0000. Values
 // are as on the wire, Implicit VR Little Endian (PS3.7 6.3.1).

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"sync"
@@ -23,16 +24,17 @@ const readBuffer = 64 << 10
 const sendFragment = 128 << 10
 
 // transport is one association's connection: PDUs in and out, each an event of
-// the state machine. One goroutine uses it; only drain and cut come from others.
+// the state machine. One goroutine uses it; only drain, cut and wake
+// come from others.
 type transport struct {
 	net.Conn
 	in       *bufio.Reader
 	machine  ul.Machine
 	times    Timeouts
-	maxPDU   uint32 // what we offered
+	limits   Limits
 	peerMax  uint32 // what the peer takes; 0: anything
-	pduLeft  uint32 // of the P-DATA-TF that is being read
-	pdvLeft  uint32 // of its value that is being read
+	left     uint32 // of the PDU that is being read
+	pdvLeft  uint32 // of the value that is being read, when that is a P-DATA-TF
 	pdv      pdu.PDV
 	patience time.Duration // how long the peer may still keep a data set waiting
 	ended    error         // why the association is over, once it is
@@ -43,12 +45,13 @@ type transport struct {
 	expires  time.Time // nothing is read after it; zero: no such time
 	resting  bool      // it waits for the first byte of a request or message
 	draining bool      // it shall rest no more
+	woken    bool      // it shall rest once less
 	isCut    bool      // it shall wait for nothing more
 	closing  bool      // it says its last words, which have their own deadline
 }
 
-func newTransport(c net.Conn, times Timeouts, maxPDU uint32, buffer int) *transport {
-	return &transport{Conn: c, in: bufio.NewReaderSize(quickly(c), buffer), times: times, maxPDU: maxPDU}
+func newTransport(c net.Conn, times Timeouts, limits Limits, buffer int) *transport {
+	return &transport{Conn: c, in: bufio.NewReaderSize(quickly(c), buffer), times: times, limits: limits}
 }
 
 // past is a deadline that ends what waits.
@@ -60,6 +63,17 @@ func (t *transport) drain() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.draining = true
+	if t.resting {
+		t.SetReadDeadline(past)
+	}
+}
+
+// wake ends a rest, now or when it would begin, so that something can be said
+// in its place.
+func (t *transport) wake() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.woken = true
 	if t.resting {
 		t.SetReadDeadline(past)
 	}
@@ -104,31 +118,44 @@ func (t *transport) inTime(by time.Time) time.Time {
 	return by
 }
 
-// rest waits for the first byte of what the peer says next. A drain ends it.
+// rest waits for the first byte of what the peer says next. A drain ends it, and
+// with it the association; a wake ends it with errWoken, and nothing else.
 func (t *transport) rest(by time.Time, phase string) error {
 	t.mu.Lock()
-	draining := t.draining
-	if !draining && !t.isCut {
+	draining, woken := t.draining, t.woken
+	t.woken = false
+	if !draining && !woken && !t.isCut {
 		t.resting = true
 		t.SetReadDeadline(t.inTime(by))
 	}
 	t.mu.Unlock()
-	if draining {
+	switch {
+	case draining:
 		return t.broken(errDraining, phase)
+	case woken:
+		return errWoken
 	}
 	_, err := t.in.Peek(1)
 	t.mu.Lock()
 	t.resting = false
 	draining = t.draining
-	t.mu.Unlock()
-	if err == nil {
-		return nil
+	if err != nil {
+		woken, t.woken = t.woken, false
 	}
-	if draining && errors.Is(err, os.ErrDeadlineExceeded) {
+	t.mu.Unlock()
+	switch {
+	case err == nil:
+		return nil
+	case draining && errors.Is(err, os.ErrDeadlineExceeded):
 		err = errDraining
+	case woken && errors.Is(err, os.ErrDeadlineExceeded):
+		return errWoken
 	}
 	return t.broken(err, phase)
 }
+
+// errWoken is a rest that was ended from this side.
+var errWoken = errors.New("woken")
 
 // Errors of an association that is over.
 var (
@@ -180,10 +207,15 @@ func leavesNoRoom(maxLength uint32) bool { return maxLength != 0 && maxLength < 
 // appendCommand appends a command set in as many P-DATA-TF as the peer's maximum
 // length makes of it.
 func (t *transport) appendCommand(b []byte, contextID byte, body []byte) []byte {
+	return t.appendFragments(b, contextID, true, body)
+}
+
+// appendFragments appends a command set, or a data set that is held whole.
+func (t *transport) appendFragments(b []byte, contextID byte, isCommand bool, body []byte) []byte {
 	for {
-		n := min(len(body), t.fragment(maxCommand))
+		n := min(len(body), t.fragment(sendFragment))
 		last := n == len(body)
-		b = pdu.AppendPData(b, pdu.PDV{Length: uint32(n), ContextID: contextID, Command: true, Last: last})
+		b = pdu.AppendPData(b, pdu.PDV{Length: uint32(n), ContextID: contextID, Command: isCommand, Last: last})
 		b, body = append(b, body[:n]...), body[n:]
 		if last {
 			return b
@@ -215,24 +247,79 @@ func (t *transport) abort(e ul.Event, reason byte, what string) error {
 	return t.ended
 }
 
-// close begins the last words: from here nobody else moves the deadlines.
-func (t *transport) close() {
+// close begins the last words: from here nobody else moves the deadlines. It says
+// whether this side wants to be gone.
+func (t *transport) close() (hurried bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closing = true
 	t.SetDeadline(time.Now().Add(t.times.Closing))
+	return t.draining || t.isCut
 }
+
+// crossing is how long PDUs may still arrive that the peer sent before it had read
+// our last words.
+const crossing = 100 * time.Millisecond
 
 // linger gives the peer a moment to read what was sent and to close, as ARTIM
 // does in Sta13; then the transport is closed. What the peer still sends is read
-// past: a close with bytes unread would take our last words from it.
+// past: a close with bytes unread would take our last words from it. What crossed
+// them is answered as the table says; then this side of the connection is closed,
+// so that also a peer that waits for us to go first goes soon. When this side is
+// in a hurry nothing is answered any more.
 func (t *transport) linger() {
-	t.close()
-	if c, ok := t.Conn.(interface{ CloseWrite() error }); ok {
-		c.CloseWrite()
-		io.Copy(io.Discard, t.Conn)
+	defer t.Conn.Close()
+	hurried := t.close()
+	c, ok := t.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return // a connection in memory takes nothing back
 	}
-	t.Conn.Close()
+	end := time.Now().Add(t.times.Closing)
+	if !hurried {
+		t.SetReadDeadline(time.Now().Add(min(crossing, t.times.Closing)))
+		if t.answerCrossing() {
+			return
+		}
+	}
+	c.CloseWrite()
+	t.SetReadDeadline(end)
+	io.Copy(io.Discard, t.in)
+}
+
+// answerCrossing takes what comes in Sta13, and reports whether the peer is gone.
+// What the table answers with another A-ABORT (AA-7) is answered so once: to answer
+// every PDU of a flood would be a flood of our own.
+func (t *transport) answerCrossing() (gone bool) {
+	answered := false
+	again := func(e ul.Event, reason byte) {
+		if t.machine.Do(e) == ul.AA7 && !answered {
+			answered = true
+			t.Conn.Write(pdu.AAbort{Source: pdu.SourceProvider, Reason: reason}.Encode())
+		}
+	}
+	for {
+		err := t.skip()
+		var h pdu.Header
+		if err == nil {
+			h, err = t.readHeader()
+		}
+		var bad *pdu.Error
+		switch {
+		case errors.As(err, &bad):
+			again(ul.Evt19, bad.Reason)
+			t.left = math.MaxUint32 // what follows is no PDU either, as far as can be known
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return false
+		case err != nil:
+			t.machine.Do(ul.Evt17)
+			return true
+		case h.Type == pdu.TypeAAbort:
+			t.machine.Do(ul.Evt16)
+			return true
+		default:
+			again(receivedEvents[h.Type], pdu.ReasonUnexpectedPDU)
+		}
+	}
 }
 
 // broken is what a failed read or write means: the peer has gone, or was silent
@@ -255,10 +342,19 @@ func (t *transport) broken(err error, phase string) error {
 		return t.abort(ul.Evt15, 0, "the peer was silent too long "+phase)
 	default:
 		t.machine.Do(ul.Evt17)
-		t.ended = errClosed
+		t.ended = closed(err)
 	}
 	t.Conn.Close()
 	return t.ended
+}
+
+// closed is errClosed with its cause, where there is more to say than that the
+// bytes ended.
+func closed(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errClosed
+	}
+	return fmt.Errorf("%w: %w", errClosed, refusedTLS(err))
 }
 
 // header reads the next PDU's header before a deadline, which holds for what is
@@ -268,21 +364,53 @@ func (t *transport) header(by time.Time, phase string) (pdu.Header, error) {
 		return pdu.Header{}, t.ended
 	}
 	t.readUntil(by)
-	var b [pdu.HeaderSize]byte
-	if _, err := io.ReadFull(t.in, b[:]); err != nil {
-		return pdu.Header{}, t.broken(err, phase)
-	}
-	h, err := pdu.DecodeHeader(b)
-	if err != nil {
+	h, err := t.readHeader()
+	var bad *pdu.Error
+	switch {
+	case errors.As(err, &bad):
 		return h, t.invalid(err)
+	case err != nil:
+		return h, t.broken(err, phase)
 	}
 	return h, nil
+}
+
+// readHeader reads a PDU's header; a *pdu.Error means that it is none that can
+// be taken.
+func (t *transport) readHeader() (pdu.Header, error) {
+	var b [pdu.HeaderSize]byte
+	if n, err := io.ReadFull(t.in, b[:]); err != nil {
+		if n > 0 {
+			t.left = math.MaxUint32 // where the next PDU begins is not known any more
+		}
+		return pdu.Header{}, err
+	}
+	h, err := pdu.DecodeHeader(b)
+	t.left, t.pdvLeft = h.Length, 0
+	if err == nil && h.Type != pdu.TypePDataTF && h.Length > t.limits.Request {
+		err = &pdu.Error{Reason: pdu.ReasonInvalidParameter, What: fmt.Sprintf("%v of %d bytes, of which %d are read", h.Type, h.Length, t.limits.Request)}
+	}
+	return h, err
+}
+
+// readFull reads a part of the PDU.
+func (t *transport) readFull(b []byte) error {
+	n, err := io.ReadFull(t.in, b)
+	t.left -= uint32(n)
+	return err
+}
+
+// skip reads past what is left of the PDU.
+func (t *transport) skip() error {
+	n, err := io.CopyN(io.Discard, t.in, int64(t.left))
+	t.left -= uint32(n)
+	return err
 }
 
 // body reads the rest of a PDU that is no P-DATA-TF.
 func (t *transport) body(h pdu.Header, phase string) ([]byte, error) {
 	b := make([]byte, h.Length)
-	if _, err := io.ReadFull(t.in, b); err != nil {
+	if err := t.readFull(b); err != nil {
 		return nil, t.broken(err, phase)
 	}
 	return b, nil
@@ -336,21 +464,20 @@ func (t *transport) nextPDV(by time.Time, phase string) error {
 	if t.ended != nil {
 		return t.ended
 	}
-	for t.pduLeft == 0 {
+	for t.left == 0 {
 		h, err := t.header(by, phase)
 		if err != nil {
 			return err
 		}
-		if h.Type == pdu.TypePDataTF && h.Length > t.maxPDU {
-			return t.abort(ul.Evt19, pdu.ReasonInvalidParameter, fmt.Sprintf("P-DATA-TF of %d bytes where %d were agreed", h.Length, t.maxPDU))
+		if h.Type == pdu.TypePDataTF && h.Length > t.limits.PDU {
+			return t.abort(ul.Evt19, pdu.ReasonInvalidParameter, fmt.Sprintf("P-DATA-TF of %d bytes where %d were agreed", h.Length, t.limits.PDU))
 		}
 		a, err := t.take(h)
 		if err != nil {
 			return err
 		}
 		switch a {
-		case ul.DT2, ul.AR6:
-			t.pduLeft = h.Length
+		case ul.DT2:
 		case ul.AR2:
 			if _, err := t.body(h, phase); err != nil {
 				return err
@@ -360,40 +487,28 @@ func (t *transport) nextPDV(by time.Time, phase string) error {
 			return t.abort(ul.Evt15, 0, fmt.Sprintf("%v where data was due", h.Type))
 		}
 	}
-	if t.pduLeft < pdu.PDVHeaderSize {
-		return t.invalid(&pdu.Error{Reason: pdu.ReasonInvalidParameter, What: fmt.Sprintf("%d bytes are left where a value should be", t.pduLeft)})
+	if t.left < pdu.PDVHeaderSize {
+		return t.invalid(&pdu.Error{Reason: pdu.ReasonInvalidParameter, What: fmt.Sprintf("%d bytes are left where a value should be", t.left)})
 	}
 	t.readUntil(by)
 	var b [pdu.PDVHeaderSize]byte
-	if _, err := io.ReadFull(t.in, b[:]); err != nil {
+	left := t.left
+	if err := t.readFull(b[:]); err != nil {
 		return t.broken(err, phase)
 	}
-	v, err := pdu.DecodePDV(b, t.pduLeft)
+	v, err := pdu.DecodePDV(b, left)
 	if err != nil {
 		return t.invalid(err)
 	}
 	t.pdv, t.pdvLeft = v, v.Length
-	t.pduLeft -= pdu.PDVHeaderSize + v.Length
 	return nil
-}
-
-func (t *transport) answerRelease() error {
-	t.machine.Do(ul.Evt14)
-	err := t.write(pdu.AReleaseRP)
-	t.ended = errReleased
-	if err == nil {
-		t.linger()
-	} else {
-		t.Conn.Close()
-	}
-	return t.ended
 }
 
 // readCommand reads a whole command set before a deadline, in however many
 // fragments it comes.
 func (t *transport) readCommand(by time.Time, phase string) (contextID byte, c command, err error) {
 	var b []byte
-	for {
+	for fragments := 1; ; fragments++ {
 		if err := t.nextPDV(by, phase); err != nil {
 			return 0, nil, err
 		}
@@ -401,12 +516,15 @@ func (t *transport) readCommand(by time.Time, phase string) (contextID byte, c c
 			return 0, nil, t.abort(ul.Evt19, pdu.ReasonUnexpectedParameter, "data where a command was due")
 		}
 		contextID = t.pdv.ContextID
-		if len(b)+int(t.pdvLeft) > maxCommand {
-			return 0, nil, t.abort(ul.Evt19, pdu.ReasonInvalidParameter, fmt.Sprintf("a command set of more than %d bytes", maxCommand))
+		if uint64(len(b))+uint64(t.pdvLeft) > uint64(t.limits.Command) {
+			return 0, nil, t.abort(ul.Evt19, pdu.ReasonInvalidParameter, fmt.Sprintf("a command set of more than %d bytes", t.limits.Command))
+		}
+		if fragments > t.limits.Fragments {
+			return 0, nil, t.abort(ul.Evt19, pdu.ReasonInvalidParameter, fmt.Sprintf("a command set in more than %d fragments", t.limits.Fragments))
 		}
 		at := len(b)
 		b = append(b, make([]byte, t.pdvLeft)...)
-		if _, err := io.ReadFull(t.in, b[at:]); err != nil {
+		if err := t.readFull(b[at:]); err != nil {
 			return 0, nil, t.broken(err, phase)
 		}
 		t.pdvLeft = 0
@@ -419,6 +537,38 @@ func (t *transport) readCommand(by time.Time, phase string) (contextID byte, c c
 		return 0, nil, t.abort(ul.Evt19, pdu.ReasonInvalidParameter, err.Error())
 	}
 	return contextID, c, nil
+}
+
+// respond answers a request. What is left of its data set is read past, so that
+// the next message begins where it should.
+func (t *transport) respond(contextID byte, cmd command, field, message uint16, data *dataSet, status Status) error {
+	if _, err := io.Copy(io.Discard, data); err != nil {
+		return t.ended
+	}
+	data.done = true // who kept it gets nothing of the next message
+	class, instance := cmd.text(elAffectedSOPClass), cmd.text(elAffectedInstance)
+	if class == "" {
+		class = cmd.text(elRequestedSOPClass)
+	}
+	if instance == "" {
+		instance = cmd.text(elRequestedInstance)
+	}
+	rsp := []commandElement{
+		{elAffectedSOPClass, class}, {elCommandField, field | response},
+		{elMessageIDResponded, message}, {elDataSetType, uint16(noDataSet)}, {elStatus, uint16(status)},
+	}
+	if instance != "" {
+		rsp = append(rsp, commandElement{elAffectedInstance, instance})
+	}
+	for _, e := range []uint16{elEventType, elActionType} {
+		if v, ok := cmd.number(e); ok {
+			rsp = append(rsp, commandElement{e, v})
+		}
+	}
+	if err := t.write(t.appendCommand(make([]byte, 0, 512), contextID, encodeCommand(rsp))); err != nil {
+		return t.broken(err, "taking a response")
+	}
+	return nil
 }
 
 // inMessage is the phase after a message's first byte.
@@ -443,7 +593,7 @@ func (d *dataSet) Read(p []byte) (int, error) {
 			d.done = true
 			break
 		}
-		if t.pduLeft == 0 && (d.moved || !d.begun) {
+		if t.left == 0 && (d.moved || !d.begun) {
 			t.patience, d.moved = t.times.Message, false
 		}
 		start := time.Now()
@@ -477,6 +627,7 @@ func (d *dataSet) Read(p []byte) (int, error) {
 		t.patience -= time.Since(start)
 	}
 	t.pdvLeft -= uint32(n)
+	t.left -= uint32(n)
 	d.moved = d.moved || n > 0
 	if err != nil {
 		return n, fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, t.broken(err, inMessage))

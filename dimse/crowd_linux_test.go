@@ -23,7 +23,7 @@ func TestCrowdOfBadPeers(t *testing.T) {
 	const associations, bound, deadline = 64, 256 << 10, 3 * time.Second
 	h := newHandler()
 	h.ends = make(chan End, 3*associations)
-	s := &Server{Handler: h, MaxAssociations: associations, Timeouts: Timeouts{Request: deadline, Idle: deadline, Message: deadline, Write: deadline, Closing: 100 * time.Millisecond}}
+	s := &Server{Handler: h, Limits: Limits{Associations: associations}, Timeouts: Timeouts{Request: deadline, Idle: deadline, Message: deadline, Write: deadline, Closing: 100 * time.Millisecond}}
 	address := startOn(t, s, narrow{listen(t)})
 
 	// The good one: instance after instance until it is told to stop.

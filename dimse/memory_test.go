@@ -42,7 +42,7 @@ func TestMemoryOfManyAssociations(t *testing.T) {
 		}
 		return Success
 	}
-	client := Client{CallingAE: "CASE", CalledAE: "PULMONODE", Address: start(t, &Server{Handler: h, MaxAssociations: associations})}
+	client := Client{CallingAE: "CASE", CalledAE: "PULMONODE", Address: start(t, &Server{Handler: h, Limits: Limits{Associations: associations}})}
 	before := liveHeap()
 	failed := make(chan error, associations)
 	for range associations {

@@ -56,7 +56,7 @@ func TestConnectionsWithoutARequestAreHeardOf(t *testing.T) {
 	dial(plain).Close()
 	c = dial(plain)
 	c.Write(make([]byte, 10))
-	io.Copy(io.Discard, c)
+	io.ReadFull(c, make([]byte, 10)) // the abort
 	c.Close()
 	if err := <-heard; !errors.As(err, &abort) {
 		t.Errorf("a mere visitor was heard of: %v", err)

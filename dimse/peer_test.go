@@ -288,11 +288,22 @@ func (p *peer) expect(what string, parts ...[]byte) {
 	}
 }
 
-// expectEnd reads exactly these bytes and then the end of the connection.
+// expectEnd reads exactly these bytes and then the end of the connection, which
+// after last words is for the peer to close (PS3.8 9.2.2: AA-3, AR-3).
 func (p *peer) expectEnd(what string, parts ...[]byte) {
 	p.t.Helper()
 	want := join(parts...)
-	got, err := io.ReadAll(p)
+	got := make([]byte, len(want))
+	n, err := io.ReadFull(p, got)
+	got = got[:n]
+	if c, ok := p.Conn.(*net.TCPConn); ok && n > 0 {
+		c.CloseWrite()
+	}
+	if err == nil {
+		var more []byte
+		more, err = io.ReadAll(p)
+		got = append(got, more...)
+	}
 	if !bytes.Equal(got, want) || err != nil {
 		p.t.Errorf("%s: got\n%swant\n%s%v", what, hex.Dump(got), hex.Dump(want), err)
 	}

@@ -38,9 +38,16 @@ type Association struct {
 	ID                  uint64 // counts from 1
 	CallingAE, CalledAE string
 	RemoteAddr          net.Addr
-	TLS                 *tls.ConnectionState // nil without TLS
-	Contexts            []PresentationContext
-	UserIdentity        *pdu.UserIdentity
+	TLS                 *tls.ConnectionState  // nil without TLS
+	Contexts            []PresentationContext // what will be answered; storage commitment only if the Session takes part in it
+	UserIdentity        *pdu.UserIdentity     // who the peer says asks; nil: it does not say
+
+	// IdentityResponse is for a Handler that verified UserIdentity to set: not nil,
+	// it is the positive response where one was requested (PS3.7 D.3.3.7.2), empty for
+	// types 1 and 2, else a Kerberos ticket, SAML response or JSON web token.
+	IdentityResponse []byte
+
+	conn *serverConn
 }
 
 // PresentationContext is one that was proposed, and what became of it.
@@ -50,18 +57,6 @@ type PresentationContext struct {
 	Proposed       []string
 	Result         byte   // PS3.8 9.3.3.2: 0 accepted, 3 abstract syntax, 4 transfer syntaxes
 	TransferSyntax string // when accepted
-}
-
-// StoreRequest is a C-STORE-RQ (PS3.7 9.1.1).
-type StoreRequest struct {
-	ContextID                   byte
-	MessageID                   uint16
-	SOPClassUID, SOPInstanceUID string // as in the command, not yet checked against the data set
-	TransferSyntaxUID           string
-	Priority                    uint16
-	MoveOriginatorAE            string
-	MoveOriginatorID            uint16
-	Data                        io.Reader // the data set; io.ErrUnexpectedEOF when the peer breaks off
 }
 
 // End says how an association ended.
@@ -107,10 +102,9 @@ var (
 type Server struct {
 	AETitle          string   // that peers must call; "": any
 	Handler          Handler  // required
-	AbstractSyntaxes []string // SOP classes accepted besides Verification; nil: every storage class
+	AbstractSyntaxes []string // SOP classes accepted besides Verification; nil: every storage class, and storage commitment
 	TransferSyntaxes []string // nil: Explicit and Implicit VR Little Endian
-	MaxAssociations  int      // 0: 64; more are rejected "local limit exceeded"
-	MaxPDU           uint32   // 0: DefaultMaxPDU
+	Limits           Limits
 	Timeouts         Timeouts
 	TLS              *tls.Config // nil: plain
 
@@ -181,8 +175,11 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // Shutdown stops accepting, lets each message that is being received finish and
-// be answered, and closes the associations. When ctx ends first they are cut; it
-// then waits for no peer, only for sessions to return.
+// be answered, and closes the associations, by A-ABORT: a sender that is not done
+// learns from it that the rest was not taken, and sends again. A-RELEASE-RQ would
+// say that all is well, what crosses it has no answer, and most users of storage
+// abort when they get one. When ctx ends first the connections are cut; it then
+// waits for no peer, only for sessions to return.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining = true
@@ -212,13 +209,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // serverConn is one association on the server's side.
 type serverConn struct {
-	server  *Server
-	conn    net.Conn   // as accepted
-	t       *transport // nil during a TLS handshake
-	ctx     context.Context
-	cancel  context.CancelFunc
-	session Session
-	syntax  map[byte]*PresentationContext // accepted ones by ID
+	server   *Server
+	conn     net.Conn   // as accepted
+	t        *transport // nil during a TLS handshake
+	ctx      context.Context
+	cancel   context.CancelFunc
+	session  Session
+	syntax   map[byte]*PresentationContext // accepted ones by ID
+	message  uint16                        // the last of our own
+	orders   orders
+	reported *order // a report that has no answer yet
+
+	// Storage commitment, as far as it was agreed.
+	commitment *PresentationContext
+	committer  Committer
+	receiver   CommitmentReceiver
 }
 
 // drain ends the wait for a next message; one that is being received finishes.
@@ -230,13 +235,12 @@ func (c *serverConn) drain() {
 	c.t.drain()
 }
 
-// add notes a connection. Beyond twice the associations, peers that connect and
-// do not ask would cost more than they are worth: they are closed, as is who
-// comes during a shutdown.
+// add notes a connection. One too many is closed, as is who comes during a
+// shutdown.
 func (s *Server) add(conn net.Conn) *serverConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining || len(s.conns) >= 2*s.limit()+16 {
+	if s.draining || len(s.conns) >= s.Limits.withDefaults().Connections {
 		conn.Close()
 		return nil
 	}
@@ -264,11 +268,11 @@ func (s *Server) begin(c *serverConn, t *transport) bool {
 	return !s.draining
 }
 
-// enter takes one of the places that MaxAssociations gives.
+// enter takes one of the places that Limits.Associations gives.
 func (s *Server) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining || s.open >= s.limit() {
+	if s.draining || s.open >= s.Limits.withDefaults().Associations {
 		return false
 	}
 	s.open++
@@ -301,11 +305,7 @@ func (c *serverConn) serve() {
 		cs := secure.ConnectionState()
 		conn, state = secure, &cs
 	}
-	maxPDU := s.MaxPDU
-	if maxPDU == 0 {
-		maxPDU = DefaultMaxPDU
-	}
-	t := newTransport(conn, times, maxPDU, readBuffer)
+	t := newTransport(conn, times, s.Limits.withDefaults(), readBuffer)
 	t.expires = time.Now().Add(times.Whole)
 	if !s.begin(c, t) {
 		return
@@ -323,17 +323,10 @@ func (s *Server) noRequest(c net.Conn, err error) {
 	}
 }
 
-func (s *Server) limit() int {
-	if s.MaxAssociations == 0 {
-		return 64
-	}
-	return s.MaxAssociations
-}
-
 func endOf(err error) End {
 	var abort *AbortError
 	switch {
-	case errors.Is(err, errReleased):
+	case errors.Is(err, errReleased), errors.Is(err, errReleasedByUs):
 		return End{How: Released}
 	case errors.As(err, &abort):
 		return End{Aborted, err}
@@ -363,7 +356,7 @@ func (c *serverConn) request() *pdu.AAssociate {
 	if err != nil {
 		return nil
 	}
-	rq, err := pdu.DecodeAAssociate(h.Type, body)
+	rq, err := t.limits.bounds().DecodeAAssociate(h.Type, body)
 	if err == nil {
 		err = checkContexts(rq)
 	}
@@ -378,7 +371,8 @@ func (c *serverConn) request() *pdu.AAssociate {
 // associate answers the request, and then the messages.
 func (c *serverConn) associate(rq *pdu.AAssociate, state *tls.ConnectionState) {
 	t := c.t
-	a := &Association{ID: c.server.last.Add(1), CallingAE: rq.CallingAE, CalledAE: rq.CalledAE, RemoteAddr: t.RemoteAddr(), TLS: state, UserIdentity: rq.UserIdentity}
+	a := &Association{ID: c.server.last.Add(1), CallingAE: rq.CallingAE, CalledAE: rq.CalledAE, RemoteAddr: t.RemoteAddr(), TLS: state, UserIdentity: rq.UserIdentity, conn: c}
+	defer c.quiet()
 	a.Contexts = c.server.negotiate(rq)
 	reject := c.server.refuses(rq)
 	own := reject != nil
@@ -400,7 +394,8 @@ func (c *serverConn) associate(rq *pdu.AAssociate, state *tls.ConnectionState) {
 		}
 		return
 	}
-	err := c.accept(rq, a)
+	roles := c.agreeCommitment(rq, a)
+	err := c.accept(rq, a, roles)
 	if err == nil {
 		err = c.messages()
 	}
@@ -431,11 +426,11 @@ func (c *serverConn) end(e End) {
 }
 
 // accept sends the A-ASSOCIATE-AC.
-func (c *serverConn) accept(rq *pdu.AAssociate, a *Association) error {
+func (c *serverConn) accept(rq *pdu.AAssociate, a *Association, roles []pdu.Role) error {
 	t := c.t
 	t.peerMax = rq.MaxLength
 	ac := &pdu.AAssociate{Accept: true, ProtocolVersion: 1, CalledAE: rq.CalledAE, CallingAE: rq.CallingAE, ApplicationContext: pdu.ApplicationContext,
-		MaxLength: t.maxPDU, ImplementationUID: ImplementationClassUID, ImplementationVersion: ImplementationVersion}
+		MaxLength: t.limits.PDU, Roles: roles, ImplementationUID: ImplementationClassUID, ImplementationVersion: ImplementationVersion}
 	for i := range a.Contexts {
 		p := &a.Contexts[i]
 		ts := p.TransferSyntax
@@ -450,10 +445,10 @@ func (c *serverConn) accept(rq *pdu.AAssociate, a *Association) error {
 		ac.Asynchronous = &[2]uint16{1, 1}
 	}
 	if u := rq.UserIdentity; u != nil && u.ResponseRequested {
-		ac.IdentityResponse = []byte{}
+		ac.IdentityResponse = a.IdentityResponse
 	}
 	acceptance, err := ac.Encode()
-	if err != nil { // can't be: it is shorter than the request
+	if err != nil { // an identity response that is longer than the PDU can be
 		return t.abort(ul.Evt15, 0, err.Error())
 	}
 	t.machine.Do(ul.Evt7)
@@ -469,8 +464,8 @@ func checkContexts(rq *pdu.AAssociate) error {
 	if leavesNoRoom(rq.MaxLength) {
 		return &pdu.Error{Reason: pdu.ReasonInvalidParameter, What: fmt.Sprintf("a maximum length of %d bytes, into which nothing fits", rq.MaxLength)}
 	}
-	if len(rq.Contexts) == 0 || len(rq.Contexts) > 128 {
-		return &pdu.Error{Reason: pdu.ReasonInvalidParameter, What: fmt.Sprintf("%d presentation contexts", len(rq.Contexts))}
+	if len(rq.Contexts) == 0 {
+		return &pdu.Error{Reason: pdu.ReasonInvalidParameter, What: "no presentation context"}
 	}
 	var seen [256]bool
 	for _, p := range rq.Contexts {
@@ -508,7 +503,7 @@ func (s *Server) negotiate(rq *pdu.AAssociate) []PresentationContext {
 	for i, p := range rq.Contexts {
 		c := PresentationContext{ID: p.ID, SOPClassUID: p.AbstractSyntax, Proposed: p.TransferSyntaxes}
 		syntaxes := taken
-		if p.AbstractSyntax == dataset.Verification {
+		if p.AbstractSyntax == dataset.Verification || p.AbstractSyntax == dataset.StorageCommitmentPush {
 			syntaxes = []string{dataset.ExplicitLE, dataset.ImplicitLE}
 		}
 		at := slices.IndexFunc(p.TransferSyntaxes, func(ts string) bool { return slices.Contains(syntaxes, ts) })
@@ -525,15 +520,12 @@ func (s *Server) negotiate(rq *pdu.AAssociate) []PresentationContext {
 	return out
 }
 
-// storagePrefix begins the UID of every storage SOP class (PS3.4 B.5).
-const storagePrefix = "1.2.840.10008.5.1.4.1.1."
-
 func (s *Server) serves(class string) bool {
 	if class == dataset.Verification {
 		return true
 	}
 	if s.AbstractSyntaxes == nil {
-		return len(class) > len(storagePrefix) && class[:len(storagePrefix)] == storagePrefix
+		return isStorage(class) || class == dataset.StorageCommitmentPush
 	}
 	return slices.Contains(s.AbstractSyntaxes, class)
 }
@@ -542,7 +534,14 @@ func (s *Server) serves(class string) bool {
 func (c *serverConn) messages() error {
 	t := c.t
 	for {
-		if err := t.rest(time.Now().Add(t.times.Idle), "between messages"); err != nil {
+		if err := c.say(); err != nil {
+			return err
+		}
+		err := t.rest(time.Now().Add(t.times.Idle), "between messages")
+		if err == errWoken {
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		id, cmd, err := t.readCommand(time.Now().Add(t.times.Message), inMessage)
@@ -569,57 +568,45 @@ func (c *serverConn) answer(id byte, cmd command) error {
 	if field == cCancelRQ {
 		return nil // nothing here can be cancelled
 	}
+	if field == nEventReportRSP && c.committer != nil {
+		c.reply(cmd)
+		data := &dataSet{t: t, contextID: id, done: !cmd.hasDataSet()} // an event reply, of which nothing is defined
+		if _, err := io.Copy(io.Discard, data); err != nil {
+			return t.ended
+		}
+		return nil
+	}
 	message, ok := cmd.number(elMessageID)
 	if !ok || field&response != 0 {
 		return t.abort(ul.Evt19, pdu.ReasonInvalidParameter, fmt.Sprintf("command %04X without Message ID, or a response where a request was due", field))
 	}
 	data := &dataSet{t: t, contextID: id, done: !cmd.hasDataSet()}
-	var status Status
-	switch {
-	case field == cEchoRQ && context.SOPClassUID == dataset.Verification:
-		status = Success
-	case field == cStoreRQ && context.SOPClassUID == dataset.Verification, field == cEchoRQ:
-		status = UnrecognizedOperation
+	status := UnrecognizedOperation
+	switch class := context.SOPClassUID; {
+	case class == dataset.Verification:
+		if field == cEchoRQ {
+			status = Success
+		}
+	case class == dataset.StorageCommitmentPush:
+		switch {
+		case field == nActionRQ && c.committer != nil:
+			status = c.commit(context, cmd, data)
+		case field == nEventReportRQ && c.receiver != nil:
+			status = t.result(context, cmd, data, c.committed)
+		}
 	case field == cStoreRQ:
 		status = c.store(context, message, cmd, data)
-	default:
-		status = UnrecognizedOperation
 	}
-	// What the handler left of the data set is read past, so that the next
-	// message begins where it should.
-	if _, err := io.Copy(io.Discard, data); err != nil {
-		return t.ended
-	}
-	data.done = true // a session that kept it gets nothing of the next message
-	rsp := []commandElement{
-		{elAffectedSOPClass, cmd.text(elAffectedSOPClass)}, {elCommandField, field | response},
-		{elMessageIDResponded, message}, {elDataSetType, uint16(noDataSet)}, {elStatus, uint16(status)},
-	}
-	if uid := cmd.text(elAffectedInstance); uid != "" {
-		rsp = append(rsp, commandElement{elAffectedInstance, uid})
-	}
-	if err := t.write(t.appendCommand(make([]byte, 0, 512), id, encodeCommand(rsp))); err != nil {
-		return t.broken(err, "taking a response")
-	}
-	return nil
+	return t.respond(id, cmd, field, message, data, status)
 }
 
-// store hands a C-STORE to the session.
-func (c *serverConn) store(context *PresentationContext, message uint16, cmd command, data *dataSet) (status Status) {
-	r := &StoreRequest{ContextID: context.ID, MessageID: message, SOPClassUID: cmd.text(elAffectedSOPClass), SOPInstanceUID: cmd.text(elAffectedInstance),
-		TransferSyntaxUID: context.TransferSyntax, MoveOriginatorAE: cmd.text(elMoveOriginatorAE), Data: data}
-	r.Priority, _ = cmd.number(elPriority)
-	r.MoveOriginatorID, _ = cmd.number(elMoveOriginatorID)
-	switch {
-	case !cmd.hasDataSet(), r.SOPInstanceUID == "", r.SOPClassUID == "":
-		return MistypedArgument
-	case r.SOPClassUID != context.SOPClassUID:
-		return SOPClassNotSupported
-	}
+// guarded calls a session. When it panics the association goes on; the session
+// logs its own faults.
+func guarded(do func() Status) (status Status) {
 	defer func() {
 		if recover() != nil {
-			status = ProcessingFailure // the association goes on; the handler logs its own faults
+			status = ProcessingFailure
 		}
 	}()
-	return c.session.Store(c.ctx, r)
+	return do()
 }

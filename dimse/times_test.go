@@ -274,7 +274,7 @@ func clientAndPeer(t *testing.T, script func(*peer)) (*Conn, error) {
 		defer there.Close()
 		script(&peer{t, there})
 	}()
-	client := Client{CallingAE: "CASE", CalledAE: "PULMONODE", MaxPDU: DefaultMaxPDU}
+	client := Client{CallingAE: "CASE", CalledAE: "PULMONODE"}
 	request, err := client.request(proposal).Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -454,7 +454,7 @@ func TestDrainAndCutBeforeTheWait(t *testing.T) {
 		for name, end := range map[string]func(*transport){"drain": (*transport).drain, "cut": (*transport).cut} {
 			here, there := net.Pipe()
 			go io.Copy(io.Discard, here)
-			tr := newTransport(there, Timeouts{}.withDefaults(), DefaultMaxPDU, 4096)
+			tr := newTransport(there, Timeouts{}.withDefaults(), Limits{}.withDefaults(), 4096)
 			end(tr)
 			start := time.Now()
 			if err := tr.rest(start.Add(time.Hour), "between messages"); err == nil {

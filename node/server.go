@@ -16,7 +16,7 @@ var analysable = []string{dataset.CTImage, dataset.EnhancedCT, dataset.LegacyCon
 // newServer makes a DICOM server with the configuration's limits.
 func (n *Node) newServer(r *Receiver) *dimse.Server {
 	s := &dimse.Server{
-		AETitle: n.config.Node.AETitle, Handler: r, MaxAssociations: n.config.Node.MaxAssociations,
+		AETitle: n.config.Node.AETitle, Handler: r, Limits: dimse.Limits{Associations: n.config.Node.MaxAssociations},
 		AbstractSyntaxes: analysable, TransferSyntaxes: transferSyntaxes(),
 		Refused: r.Refused, NoRequest: r.NoRequest,
 	}

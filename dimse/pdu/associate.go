@@ -51,9 +51,19 @@ type Role struct {
 	SCU, SCP    bool
 }
 
-// UserIdentity is a user identity request (PS3.7 D.3.3.7).
+// Types of a user identity (PS3.7 D.3.3.7.1).
+const (
+	IdentityUsername = 1 // in Primary
+	IdentityPasscode = 2 // a user name in Primary, its passcode in Secondary
+	IdentityKerberos = 3 // a service ticket
+	IdentitySAML     = 4 // an assertion
+	IdentityJWT      = 5 // a JSON web token
+)
+
+// UserIdentity is a user identity request (PS3.7 D.3.3.7). None of it belongs into
+// a log.
 type UserIdentity struct {
-	Type               byte
+	Type               byte // one of the above; others are handed on as they came
 	ResponseRequested  bool
 	Primary, Secondary []byte
 }
@@ -174,6 +184,18 @@ func flag(b bool) byte {
 // passed over (PS3.8 9.3.1). AE titles lose the spaces around them, which do not
 // count (PS3.8 9.3.2), and the NULs that some peers pad with.
 func DecodeAAssociate(t Type, body []byte) (*AAssociate, error) {
+	return Bounds{}.DecodeAAssociate(t, body)
+}
+
+// Bounds are on the items of an A-ASSOCIATE PDU: each costs more in memory than
+// on the wire. Zero means none but its length.
+type Bounds struct {
+	Contexts  int // presentation contexts
+	UserItems int // sub-items of the user information, known or not
+}
+
+// DecodeAAssociate is the function of this name within bounds.
+func (most Bounds) DecodeAAssociate(t Type, body []byte) (*AAssociate, error) {
 	if len(body) < 68 {
 		return nil, invalid("%v of %d bytes is too short", t, len(body))
 	}
@@ -187,18 +209,28 @@ func DecodeAAssociate(t Type, body []byte) (*AAssociate, error) {
 	if a.Accept {
 		contexts = itemContextAC
 	}
+	userItems := 0
+	user := func(kind byte, v []byte) error {
+		if userItems++; most.UserItems != 0 && userItems > most.UserItems {
+			return invalid("more than %d items of user information", most.UserItems)
+		}
+		return a.decodeUser(kind, v)
+	}
 	err := items(body[68:], func(kind byte, v []byte) error {
 		switch kind {
 		case itemApplicationContext:
 			a.ApplicationContext = uid(v)
 		case contexts:
+			if most.Contexts != 0 && len(a.Contexts) == most.Contexts {
+				return invalid("more than %d presentation contexts", most.Contexts)
+			}
 			c, err := decodeContext(v, !a.Accept)
 			if err != nil {
 				return err
 			}
 			a.Contexts = append(a.Contexts, c)
 		case itemUserInformation:
-			return items(v, a.decodeUser)
+			return items(v, user)
 		}
 		return nil
 	})

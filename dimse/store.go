@@ -1,0 +1,102 @@
+package dimse
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/pulmonode/pulmonode/dimse/pdu"
+)
+
+// storagePrefix begins the UID of every storage SOP class (PS3.4 B.5).
+const storagePrefix = "1.2.840.10008.5.1.4.1.1."
+
+func isStorage(class string) bool {
+	return len(class) > len(storagePrefix) && strings.HasPrefix(class, storagePrefix)
+}
+
+// StoreRequest is a C-STORE-RQ (PS3.7 9.1.1).
+type StoreRequest struct {
+	ContextID                   byte
+	MessageID                   uint16
+	SOPClassUID, SOPInstanceUID string // as in the command, not yet checked against the data set
+	TransferSyntaxUID           string
+	Priority                    uint16
+	MoveOriginatorAE            string
+	MoveOriginatorID            uint16
+	Data                        io.Reader // the data set; io.ErrUnexpectedEOF when the peer breaks off
+}
+
+// store hands a C-STORE to the session.
+func (c *serverConn) store(context *PresentationContext, message uint16, cmd command, data *dataSet) Status {
+	r := &StoreRequest{ContextID: context.ID, MessageID: message, SOPClassUID: cmd.text(elAffectedSOPClass), SOPInstanceUID: cmd.text(elAffectedInstance),
+		TransferSyntaxUID: context.TransferSyntax, MoveOriginatorAE: cmd.text(elMoveOriginatorAE), Data: data}
+	r.Priority, _ = cmd.number(elPriority)
+	r.MoveOriginatorID, _ = cmd.number(elMoveOriginatorID)
+	switch {
+	case !cmd.hasDataSet(), r.SOPInstanceUID == "", r.SOPClassUID == "":
+		return MistypedArgument
+	case r.SOPClassUID != context.SOPClassUID:
+		return SOPClassNotSupported
+	}
+	return guarded(func() Status { return c.session.Store(c.ctx, r) })
+}
+
+// StoreObject is an instance to send. Data is its data set, without file meta
+// information, in TransferSyntaxUID.
+type StoreObject struct {
+	SOPClassUID, SOPInstanceUID, TransferSyntaxUID string
+	Data                                           io.Reader
+}
+
+// Store sends a C-STORE (PS3.7 9.1.1) and returns the peer's status. An error
+// means that there was none; the association is then over, unless it says
+// that no presentation context fits.
+func (k *Conn) Store(ctx context.Context, o StoreObject) (status Status, err error) {
+	p, err := k.context(o.SOPClassUID, o.TransferSyntaxUID)
+	if err != nil {
+		return 0, err
+	}
+	err = k.guard(ctx, func() error {
+		k.message++
+		if err := k.sendStore(p.ID, o); err != nil {
+			return err
+		}
+		status, err = k.response(ctx, cStoreRSP)
+		return err
+	})
+	return status, err
+}
+
+// sendStore writes the command together with the first of the data set, so
+// that a small object is one segment. One byte is read ahead of each fragment,
+// to know which is the last: peers are not sent an empty one.
+func (k *Conn) sendStore(id byte, o StoreObject) error {
+	body := encodeCommand([]commandElement{{elAffectedSOPClass, o.SOPClassUID}, {elCommandField, uint16(cStoreRQ)}, {elMessageID, k.message},
+		{elPriority, uint16(0)}, {elDataSetType, uint16(1)}, {elAffectedInstance, o.SOPInstanceUID}})
+	head := k.t.appendCommand(make([]byte, 0, 512), id, body)
+	size := k.t.fragment(sendFragment)
+	if k.chunk == nil {
+		k.chunk = make([]byte, size+1)
+	}
+	n, err := io.ReadFull(o.Data, k.chunk)
+	for {
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return fmt.Errorf("reading the instance to send: %w", err)
+		}
+		last := err != nil
+		send := min(n, size)
+		head = pdu.AppendPData(head, pdu.PDV{Length: uint32(send), ContextID: id, Last: last})
+		if werr := k.t.write(head, k.chunk[:send]); werr != nil {
+			return k.unsent(werr)
+		}
+		if last {
+			return nil
+		}
+		head = head[:0]
+		k.chunk[0] = k.chunk[size]
+		n, err = io.ReadFull(o.Data, k.chunk[1:])
+		n++
+	}
+}
