@@ -89,6 +89,7 @@ func (b *bench) run(only, out string) error {
 		{"receive-own-sender", b.receiveOwn},
 		{"receive-memory", b.receiveMemory},
 		{"send", b.send},
+		{"documents", one(b.documents)},
 		{"load", one(b.load)},
 		{"infer-cpu", one(b.infer)},
 		{"pipeline-cpu", one(b.pipeline)},
