@@ -545,6 +545,7 @@ func TestFramesOfEncapsulatedPixelData(t *testing.T) {
 	}{
 		{"one frame in pieces", file(1, nil, "ab", "cd", "ef"), 1, []string{"abcdef"}},
 		{"one piece a frame", file(3, nil, "ab", "cd", "ef"), 3, []string{"ab", "cd", "ef"}},
+		{"by the markers that end a frame", file(2, nil, "ab", "c\xFF\xD9\x00", "ef", "gh", "\xFF\xD9"), 2, []string{"abc\xFF\xD9\x00", "efgh\xFF\xD9"}},
 		{"by the table", file(2, []uint32{0, 20}, "ab", "cd", "ef"), 2, []string{"abcd", "ef"}},
 	} {
 		for i, want := range c.want {
@@ -556,6 +557,9 @@ func TestFramesOfEncapsulatedPixelData(t *testing.T) {
 	}
 	if _, err := file(2, nil, "ab", "cd", "ef").Frame(0, 2); err == nil {
 		t.Error("three pieces for two frames without a table were shared out")
+	}
+	if _, err := file(2, nil, "ab\xFF\xD9", "cd", "ef").Frame(0, 2); err == nil {
+		t.Error("a frame without an end was taken for one")
 	}
 	if _, err := file(2, []uint32{3, 5}, "ab", "cd", "ef").Frame(0, 2); err == nil {
 		t.Error("a table that points between the pieces was believed")

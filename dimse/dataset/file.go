@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"bufio"
+	"bytes"
 	"compress/flate"
 	"encoding/binary"
 	"errors"
@@ -240,7 +241,7 @@ type fragment struct{ offset, length int64 }
 // Frame gives the compressed bytes of a frame, counted from 0, of encapsulated
 // Pixel Data with the given number of frames (PS3.5 A.4): by the offset tables
 // where they are there, else one fragment a frame, or all fragments where there
-// is one frame.
+// is one frame, or by the markers that end a frame of JPEG, JPEG-LS or JPEG 2000.
 func (f *File) Frame(frame, frames int) ([]byte, error) {
 	if !f.Pixel.Encapsulated {
 		return nil, fmt.Errorf("no encapsulated Pixel Data")
@@ -257,7 +258,7 @@ func (f *File) Frame(frame, frames int) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	parts, err = f.ofFrame(table, parts, frame, frames)
+	parts, err = f.ofFrame(r, table, parts, frame, frames)
 	if err != nil {
 		return nil, err
 	}
@@ -313,7 +314,7 @@ func (f *File) fragments(r io.ReaderAt) (table []byte, parts []fragment, err err
 	}
 }
 
-func (f *File) ofFrame(table []byte, parts []fragment, frame, frames int) ([]fragment, error) {
+func (f *File) ofFrame(r io.ReaderAt, table []byte, parts []fragment, frame, frames int) ([]fragment, error) {
 	if frames == 1 {
 		return parts, nil
 	}
@@ -331,8 +332,11 @@ func (f *File) ofFrame(table []byte, parts []fragment, frame, frames int) ([]fra
 		return 0, false
 	}
 	begin, ok := offset(frame)
-	if !ok || len(parts) == 0 {
-		return nil, fmt.Errorf("%d frames in %d fragments without an offset table: which fragment belongs to which frame is not known", frames, len(parts))
+	if !ok {
+		return byEnds(r, parts, frame, frames)
+	}
+	if len(parts) == 0 {
+		return nil, fmt.Errorf("the Pixel Data has no fragments for %d frames", frames)
 	}
 	end := int64(1) << 62
 	if frame+1 < frames {
@@ -355,6 +359,32 @@ func (f *File) ofFrame(table []byte, parts []fragment, frame, frames int) ([]fra
 		return nil, fmt.Errorf("the offset table does not fit the fragments of Pixel Data")
 	}
 	return parts[first : last+1], nil
+}
+
+// byEnds finds the fragments of a frame without an offset table: EOI of JPEG and
+// JPEG-LS, and EOC of JPEG 2000, are FFD9 both, and nothing but padding is behind
+// them in the frame's last fragment.
+func byEnds(r io.ReaderAt, parts []fragment, frame, frames int) ([]fragment, error) {
+	var own []fragment
+	ends, first := 0, 0
+	for i, p := range parts {
+		var tail [8]byte
+		n := min(p.length, int64(len(tail)))
+		if _, err := r.ReadAt(tail[:n], p.offset+p.length-n); err != nil {
+			return nil, fmt.Errorf("reading Pixel Data: %w", err)
+		}
+		if !bytes.HasSuffix(bytes.TrimRight(tail[:n], "\x00"), []byte{0xFF, 0xD9}) {
+			continue
+		}
+		if ends == frame {
+			own = parts[first : i+1]
+		}
+		ends, first = ends+1, i+1
+	}
+	if ends != frames || first != len(parts) {
+		return nil, fmt.Errorf("%d frames in %d fragments without an offset table: which fragment belongs to which frame is not known", frames, len(parts))
+	}
+	return own, nil
 }
 
 // EncapsulatedBytes bounds the bytes of encapsulated Pixel Data: what the file has
