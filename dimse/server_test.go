@@ -142,11 +142,11 @@ func TestEndPanics(t *testing.T) {
 	beside.finish()
 }
 
-// One above MaxAssociations is told to come again; peers that only connect take
+// One above Limits.Associations is told to come again; peers that only connect take
 // nobody's place, and a place is free again when its association is over.
 func TestMaxAssociations(t *testing.T) {
 	h := newHandler()
-	address := start(t, &Server{Handler: h, MaxAssociations: 2})
+	address := start(t, &Server{Handler: h, Limits: Limits{Associations: 2}})
 	for range 3 {
 		connect(t, address) // says nothing
 	}
@@ -179,7 +179,7 @@ func TestMaxAssociations(t *testing.T) {
 // Peers that connect and say nothing are let in only up to a bound.
 func TestSilentConnectionsAreBounded(t *testing.T) {
 	h := newHandler()
-	address := start(t, &Server{Handler: h, MaxAssociations: 1})
+	address := start(t, &Server{Handler: h, Limits: Limits{Associations: 1}})
 	beside := newBystander(t, h, address)
 	for range 2*1 + 16 - 1 {
 		connect(t, address)
@@ -215,7 +215,7 @@ func TestAbortReachesABusyPeer(t *testing.T) {
 	p.expect("the acceptance", associateAC(t, nil))
 	p.send(make([]byte, 6), make([]byte, 32<<20)) // PDUs of type 0
 	p.hangUp()
-	p.expectEnd("the abort", aborted(2, 1))
+	p.expectEnd("the abort, once for the first and once for all the others", aborted(2, 1), aborted(2, 1))
 }
 
 func TestStatuses(t *testing.T) {
