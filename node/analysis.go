@@ -38,6 +38,10 @@ const (
 	waitForModels = 5 * time.Minute // opening them wakes the analyses sooner
 )
 
+// errDocuments says that no document can be made of a result, with what must not
+// be sent as the reason: nodules that lie nowhere, for one.
+var errDocuments = errors.New("writing the documents")
+
 // documents writes the DICOM objects and pictures of a result. The header is
 // that of one instance of the series.
 type documents func(header *dataset.Dataset, r *result.Result, uid func(kind string, index int) string) ([]store.File, error)
@@ -112,10 +116,16 @@ func (a *analyst) make(ctx context.Context, log *zap.Logger, k store.Key, c stor
 		// takes silence for "no nodules".
 		r = a.blank(c, header, result.OutcomeFailed, err.Error())
 	}
-	if err := a.write(k, c, r, header); err != nil {
-		if errors.Is(err, store.ErrFull) {
-			return nil, job.Wait(waitForRoom, err.Error())
-		}
+	err = a.write(k, c, r, header)
+	if errors.Is(err, errDocuments) {
+		// They are made of the result alone, so another attempt would end the same.
+		r = a.blank(c, header, result.OutcomeFailed, err.Error())
+		err = a.write(k, c, r, header)
+	}
+	if errors.Is(err, store.ErrFull) {
+		return nil, job.Wait(waitForRoom, err.Error())
+	}
+	if err != nil {
 		return nil, err
 	}
 	a.metrics.Analyses.WithLabelValues(string(r.Outcome)).Inc()
@@ -423,7 +433,7 @@ func (a *analyst) write(k store.Key, c store.Closing, r *result.Result, header *
 			files, err = nil, nil
 		}
 		if err != nil {
-			return fmt.Errorf("writing the documents: %w", err)
+			return fmt.Errorf("%w: %w", errDocuments, err)
 		}
 	}
 	text, err := resultFile(r)

@@ -521,6 +521,34 @@ func TestFailedForGoodIsReportedAndRetriedByAPerson(t *testing.T) {
 	}
 }
 
+// A result that no document can be made of, because it would lie in the wrong
+// place, is not sent and not tried again: the series failed, and the report says
+// why.
+func TestWhatCannotBeWrittenFailsAtOnce(t *testing.T) {
+	const why = "the images have no usable Frame of Reference UID"
+	p := newPACS(t, "127.0.0.1:0", nil)
+	s := newSite(t, func(s *site) {
+		s.to("pacs", p)
+		ample := s.parts.documents
+		s.parts.documents = func(c *config.Config) documents {
+			write := ample(c)
+			return func(header *dataset.Dataset, r *result.Result, uid func(string, int) string) ([]store.File, error) {
+				if r.Outcome == result.OutcomeNodules {
+					return nil, errors.New(why)
+				}
+				return write(header, r, uid)
+			}
+		}
+	})
+	s.start()
+	s.send(0, 4)
+	d := s.until("failed", func(d *admin.Detail) bool { return d.State == admin.Failed })
+	if g := d.Generations[0]; !strings.Contains(d.Sentence, why) || g.Attempt > 1 {
+		t.Errorf("%q, attempt %d", d.Sentence, g.Attempt)
+	}
+	s.until("the report was sent", func(*admin.Detail) bool { return len(p.got()) == 1 })
+}
+
 func TestMissingModelsDelayAnalysesNotReception(t *testing.T) {
 	var mu sync.Mutex
 	there := false
