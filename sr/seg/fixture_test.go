@@ -204,6 +204,13 @@ var cases = []struct {
 	{"one enhanced object", func() *result.Result {
 		return enhanced(series(37, 51, 9, box{3, 3, 2, 5, 4, 3}, box{20, 20, 3, 6, 6, 3}), 1)
 	}, true},
+	{"an enhanced object whose frames run downwards", func() *result.Result {
+		r := enhanced(series(37, 51, 9, box{3, 3, 2, 5, 4, 3}, box{20, 20, 3, 6, 6, 3}), 1)
+		for z := range r.Grid.Instances {
+			r.Grid.Instances[z].Frame = len(r.Grid.Instances) - z
+		}
+		return r
+	}, true},
 	{"two enhanced objects", func() *result.Result {
 		return enhanced(series(37, 51, 9, box{3, 3, 2, 5, 4, 3}, box{20, 20, 3, 6, 6, 3}), 2)
 	}, true},
