@@ -1,6 +1,7 @@
 package dimse
 
 import (
+	"bytes"
 	"encoding/binary"
 	"strings"
 	"testing"
@@ -139,6 +140,13 @@ func TestRequestItems(t *testing.T) {
 	length, class := item(0x51, []byte{0, 0, 0x40, 0}), uid(0x52, "1.2.3.4")
 	user := item(0x50, length, class)
 	cut := func(b []byte, n int) []byte { return b[:len(b)-n] }
+	// padded is n bytes of items that are not known.
+	padded := func(n int) (b []byte) {
+		for n > 60000 {
+			b, n = append(b, item(0x99, make([]byte, 29996))...), n-30000
+		}
+		return append(b, item(0x99, make([]byte, n-4))...)
+	}
 
 	play(t, []situation{
 		{"as they should be", askAndRelease(name, echo, images, user), accepted, Released},
@@ -167,6 +175,10 @@ func TestRequestItems(t *testing.T) {
 		{"an asynchronous operations window of five bytes", ask(name, echo, images, item(0x50, length, class, uid(0x53, "\x00\x01\x00\x01\x00"))), aborted(2, 6), noSession},
 		{"a role whose UID ends behind it", ask(name, echo, images, item(0x50, length, class, uid(0x54, "\x00\xFF1.2.3\x01\x00"))), aborted(2, 6), noSession},
 		{"a user name that ends behind its item", ask(name, echo, images, item(0x50, length, class, uid(0x58, "\x01\x00\x00\xFFalice\x00\x00"))), aborted(2, 6), noSession},
+		{"512 items of user information", askAndRelease(name, echo, images, item(0x50, length, class, bytes.Repeat(uid(0x77, ""), 510))), accepted, Released},
+		{"513 items of user information", ask(name, echo, images, item(0x50, length, class, bytes.Repeat(uid(0x77, ""), 511))), aborted(2, 6), noSession},
+		{"a request of 128 KiB", join([]byte{1, 0, 0, 2, 0, 0}, associateRQ(t, nil)[6:74], name, echo, images, user, padded(128<<10-68-len(name)-len(echo)-len(images)-len(user)), pdu.AReleaseRQ), accepted, Released},
+		{"a request of 128 KiB and a byte", join([]byte{1, 0, 0, 2, 0, 1}, make([]byte, 128<<10+1)), aborted(2, 6), noSession},
 		{"a request of 1 MiB", join([]byte{1, 0, 0, 0x10, 0, 0}, make([]byte, 1<<20)), aborted(2, 6), noSession},
 	})
 }

@@ -186,8 +186,11 @@ func TestNothingIsLeftOfTenThousandAssociations(t *testing.T) {
 		}
 		return last(c.(*net.TCPConn))
 	}
-	readOn := func(c *net.TCPConn) error { _, err := io.Copy(io.Discard, c); return err }
-	hangUp := func(c *net.TCPConn) error { c.CloseWrite(); return readOn(c) }
+	hangUp := func(c *net.TCPConn) error {
+		c.CloseWrite()
+		_, err := io.Copy(io.Discard, c)
+		return err
+	}
 	reset := func(c *net.TCPConn) error {
 		if _, err := io.ReadFull(c, make([]byte, 100)); err != nil { // of the acceptance
 			return err
@@ -212,10 +215,10 @@ func TestNothingIsLeftOfTenThousandAssociations(t *testing.T) {
 			}
 			return err
 		},
-		func() error { return raw(readOn, request, echoRQ(1), pdu.AReleaseRQ) },
-		func() error { return raw(readOn, request, store, aborted(0, 0)) },
-		func() error { return raw(readOn, request, request) }, // aborted by the server
-		func() error { return raw(readOn, stranger) },
+		func() error { return raw(hangUp, request, echoRQ(1), pdu.AReleaseRQ) },
+		func() error { return raw(hangUp, request, store, aborted(0, 0)) },
+		func() error { return raw(hangUp, request, request) }, // aborted by the server
+		func() error { return raw(hangUp, stranger) },
 		func() error { return raw(hangUp, request, store) },
 		func() error { return raw(hangUp, request[:50]) },
 		func() error { return raw(reset, request, store) },

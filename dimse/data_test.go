@@ -71,6 +71,8 @@ func TestValuesAndFragments(t *testing.T) {
 		{"a command inside a data set", join(request, storeRQ(1), pData(value(3, dataMore, []byte("da"))), echoRQ(2)), join(accepted, aborted(2, 5)), Aborted},
 		{"another context inside a data set", join(request, storeRQ(1), pData(value(1, dataMore, []byte("da")))), join(accepted, aborted(2, 5)), Aborted},
 		{"a command of more than 16 KiB", join(request, pData(value(3, commandMore, make([]byte, 10000))), pData(value(3, commandMore, make([]byte, 10000)))), join(accepted, aborted(2, 6)), Aborted},
+		{"a command in 4096 fragments", join(request, bytes.Repeat(pData(value(1, commandMore, nil)), 4095), echoRQ(1), release), join(accepted, echoRSP(1), released), Released},
+		{"a command in 4097 fragments", join(request, bytes.Repeat(pData(value(1, commandMore, nil)), 4096), echoRQ(1)), join(accepted, aborted(2, 6)), Aborted},
 		{"a command that is none", join(request, pData(value(1, commandLast, []byte("no command set")))), join(accepted, aborted(2, 6)), Aborted},
 		{"an empty command", join(request, pData(value(1, commandLast, nil))), join(accepted, aborted(2, 6)), Aborted},
 		{"a command without a message ID", join(request, message(1, commandElement{elCommandField, uint16(cEchoRQ)})), join(accepted, aborted(2, 6)), Aborted},

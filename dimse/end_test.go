@@ -45,6 +45,13 @@ func TestEnds(t *testing.T) {
 		{"hangs up before the data set", join(request, storeRQ(1)), accepted, Broken},
 		{"hangs up with a response under way", join(request, storeRQ(1), data), join(accepted, storeRSP(1, Success)), Broken},
 		{"hangs up in its release", join(request, release[:9]), accepted, Broken},
+		// A second request, or what is no PDU, is answered once more (AA-7), whatever
+		// ended the association before; the rest is ignored (AA-6).
+		{"asks again after its release", join(request, release, request), join(accepted, released, aborted(2, 2)), Released},
+		{"asks again after a rejection", join(stranger, request), join(rejected(1, 1, 3), aborted(2, 2)), noSession},
+		{"asks again and again after an abort", join(request, request, request, request, request), join(accepted, aborted(2, 2), aborted(2, 2)), Aborted},
+		{"an unknown PDU after its release", join(request, release, unknown), join(accepted, released, aborted(2, 1)), Released},
+		{"every other PDU after its release", join(request, release, accepted, rejected(1, 1, 1), echoRQ(1), release, released), join(accepted, released), Released},
 		{"sends on after a rejection", join(stranger, storeRQ(1), data, release), rejected(1, 1, 3), noSession},
 	})
 }
@@ -148,6 +155,58 @@ func TestEndsWhileTheHandlerDecides(t *testing.T) {
 				p.expectEnd("the answer", test.got)
 			}
 			h.ended(t, test.end)
+			beside.finish()
+		})
+	}
+}
+
+// An association that the server releases, and all that its peer may do then: the
+// session has one end, and the one who released is told how it went.
+func TestServerReleases(t *testing.T) {
+	release, released := pdu.AReleaseRQ, pdu.AReleaseRP
+	data := pData(value(3, dataLast, []byte("data")))
+	for name, test := range map[string]struct {
+		peer func(*peer)
+		end  How
+	}{
+		"the peer answers": {func(p *peer) { p.send(released); p.expectEnd("what follows") }, Released},
+		"both ask: the peer answers first, as the requestor": {func(p *peer) { p.send(release, released); p.expectEnd("the server's answer", released) }, Released},
+		"the peer's data crossed the release":                {func(p *peer) { p.send(storeRQ(1), data, released); p.expectEnd("what follows") }, Released},
+		"the peer hangs up":                                  {func(p *peer) { p.hangUp(); p.expectEnd("what follows") }, Broken},
+		"the peer resets":                                    {func(p *peer) { p.reset() }, Broken},
+		"the peer aborts":                                    {func(p *peer) { p.send(aborted(0, 0)); p.expectEnd("what follows") }, Aborted},
+		"the peer asks for an association":                   {func(p *peer) { p.send(associateRQ(t, nil)); p.expectEnd("the abort", aborted(2, 2)) }, Aborted},
+		"the peer sends an unknown PDU":                      {func(p *peer) { p.send([]byte("\x09\x00\x00\x00\x00\x00")); p.expectEnd("the abort", aborted(2, 1)) }, Aborted},
+		"both ask, and the peer hangs up":                    {func(p *peer) { p.send(release); p.hangUp(); p.expectEnd("what follows") }, Broken},
+		"both ask, and the peer resets":                      {func(p *peer) { p.send(release); p.reset() }, Broken},
+		"both ask, and the peer aborts":                      {func(p *peer) { p.send(release, aborted(0, 0)); p.expectEnd("what follows") }, Aborted},
+		"both ask, and the peer sends data":                  {func(p *peer) { p.send(release, echoRQ(1)); p.expectEnd("the abort", aborted(2, 2)) }, Aborted},
+		"both ask, and the peer asks again":                  {func(p *peer) { p.send(release, release); p.expectEnd("the abort", aborted(2, 2)) }, Aborted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHandler()
+			address := start(t, &Server{Handler: h, AbstractSyntaxes: []string{ct}})
+			beside := newBystander(t, h, address)
+			p := connect(t, address)
+			p.send(associateRQ(t, nil))
+			p.expect("the acceptance", associateAC(t, nil))
+			h.mu.Lock()
+			a := h.asked
+			h.mu.Unlock()
+			told := make(chan error, 1)
+			go func() { told <- a.Release(context.Background()) }()
+			p.expect("the server's release", release)
+			test.peer(p)
+			if err := <-told; (err == nil) != (test.end == Released) {
+				t.Errorf("the release: %v", err)
+			}
+			h.ended(t, test.end)
+			if len(h.stored) > 0 {
+				t.Errorf("kept %q", h.stored)
+			}
+			if err := a.Release(context.Background()); err == nil {
+				t.Error("released again")
+			}
 			beside.finish()
 		})
 	}

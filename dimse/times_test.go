@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/pulmonode/pulmonode/dimse/pdu"
 )
 
 // pipes is a listener of connections in memory, whose deadlines keep the time of
@@ -128,6 +130,27 @@ func TestServerWaits(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A peer that does not answer the server's release is given up.
+func TestServerWaitsForTheAnswerToItsRelease(t *testing.T) {
+	h := newHandler()
+	timed(t, &Server{Handler: h}, func(t *testing.T, p *peer) {
+		p.send(associateRQ(t, nil))
+		p.expect("the acceptance", associateAC(t, nil))
+		h.mu.Lock()
+		a := h.asked
+		h.mu.Unlock()
+		told := make(chan error, 1)
+		go func() { told <- a.Release(context.Background()) }()
+		p.expect("the release", pdu.AReleaseRQ)
+		start := time.Now()
+		p.expectEnd("the abort", aborted(0, 0))
+		took(t, start, 10*time.Second)
+		if err := <-told; err == nil {
+			t.Error("the release is told to have been answered")
+		}
+	})
 }
 
 // Empty fragments and PDUs are legal, and no sign of life: they don't keep an
