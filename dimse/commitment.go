@@ -467,9 +467,6 @@ func (k *Conn) hear(ctx context.Context, r *CommitmentResult) Status {
 
 // reportBytes is an N-EVENT-REPORT-RQ whole.
 func (t *transport) reportBytes(p *PresentationContext, message uint16, r *CommitmentResult) ([]byte, error) {
-	if err := check(r.TransactionUID, r.Committed, r.Failed); err != nil {
-		return nil, err
-	}
 	body, err := encode(r.dataSet(), p.TransferSyntax)
 	if err != nil {
 		return nil, err
@@ -488,6 +485,9 @@ func (t *transport) reportBytes(p *PresentationContext, message uint16, r *Commi
 // This side proposes the role of SCP (PS3.7 D.3.3.4). Success means that the peer
 // has it; any other status, or an error, that it should be told again later.
 func (c Client) ReportCommitment(ctx context.Context, r *CommitmentResult) (status Status, err error) {
+	if err := check(r.TransactionUID, r.Committed, r.Failed); err != nil {
+		return 0, err
+	}
 	k, err := c.dial(ctx, []Context{CommitmentContext}, []pdu.Role{{SOPClassUID: dataset.StorageCommitmentPush, SCP: true}})
 	if err != nil {
 		return 0, err
