@@ -77,3 +77,9 @@ func rejection(d Destination, calling string, result, source, reason byte) (perm
 	}
 	return permanent, fmt.Sprintf("%s (%s) rejected the association %s: %s: %s", d.Name, d.Address, kind, words, remedy)
 }
+
+// Outcome says in words what a C-STORE status of a destination means for the
+// object: "stored", "tried again", "tried once more" or "failed".
+func Outcome(status uint16) string {
+	return map[verdict]string{stored: "stored", again: "tried again", once: "tried once more", final: "failed"}[meaning(status).verdict]
+}
