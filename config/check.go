@@ -142,6 +142,9 @@ func (f *checker) sources(c *Config) {
 				f.fault(where+"from", fmt.Sprintf("%q is neither a network nor an address", n), `write "10.1.0.0/16" or "10.1.2.3"`)
 			}
 		}
+		if s.CommitTo != "" {
+			f.address(where+"commit_to", s.CommitTo)
+		}
 		if s.TLS && c.TLS.Listen == "" {
 			f.fault(where+"tls", "is true, but the node has no TLS listener", "set [tls] listen, certificate, key and client_ca")
 		}
@@ -205,8 +208,9 @@ func (f *checker) destinations(c *Config) {
 		if d.TLS && c.TLS.ClientCA == "" {
 			f.fault(where+"tls", "is true, but the node trusts no authority", "set [tls] client_ca to the PEM file of the authority that signed this destination's certificate")
 		}
-		if d.Commit {
-			f.fault(where+"commit", "storage commitment is not in this version", "leave it out")
+		if d.Commit && !slices.ContainsFunc(c.Source, func(s Source) bool { return s.AETitle == "*" || s.AETitle == d.AETitle }) {
+			f.warn(where+"commit", fmt.Sprintf("is true, but no [[source]] row lets %s in, and most archives answer on an association of their own", d.AETitle),
+				fmt.Sprintf("add one: ae_title = %q, from = [its address]", d.AETitle))
 		}
 	}
 }

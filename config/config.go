@@ -62,6 +62,9 @@ type Source struct {
 	AETitle string   `toml:"ae_title"` // "*": any
 	From    []string `toml:"from"`     // networks in CIDR form or single addresses; "*": any
 	TLS     bool     `toml:"tls"`      // only over TLS
+	// CommitTo is where the peer listens for results of storage commitment: most
+	// have released by then. Empty: they go to the association that asked alone.
+	CommitTo string `toml:"commit_to"`
 	// Certificate is the one that the peer must show, so over TLS too: "sha256:" and
 	// its fingerprint, or the common name or a DNS name in it. Empty: any that an
 	// authority of [tls] client_ca signed.
@@ -93,7 +96,7 @@ type Destination struct {
 	Address string   `toml:"address"`
 	Send    []string `toml:"send"` // of Outputs
 	TLS     bool     `toml:"tls"`
-	Commit  bool     `toml:"commit"`
+	Commit  bool     `toml:"commit"` // ask it to answer for what it took (storage commitment)
 }
 
 // Complete decides when a series counts as complete.

@@ -129,6 +129,28 @@ func TestTLSIsWholeOrAFault(t *testing.T) {
 	}
 }
 
+func TestCommitmentNeedsItsWayBack(t *testing.T) {
+	const destination = "[[destination]]\nname = \"pacs\"\nae_title = \"PACS\"\naddress = \"pacs:104\"\ncommit = true\n"
+	const source = "[[source]]\nae_title = \"PACS\"\nfrom = [\"10.1.2.3\"]\n"
+	for _, c := range []struct {
+		name, text, says string
+		fatal            bool
+	}{
+		{"an archive that may not answer", destination, "no [[source]] row lets PACS in", false},
+		{"an archive that may", source + destination, "", false},
+		{"a source that listens somewhere", source + `commit_to = "10.1.2.3:104"`, "", false},
+		{"a source that listens nowhere", source + `commit_to = "ct1"`, `commit_to: "ct1" is no address`, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, faults := Parse(c.text)
+			text := fmt.Sprint(faults)
+			if Fatal(faults) != c.fatal || !strings.Contains(text, c.says) || c.says == "" && strings.Contains(text, "commit") {
+				t.Errorf("%q is not what it says: %s", c.says, text)
+			}
+		})
+	}
+}
+
 func TestWhatSeriesAreCalledFitsTheirAttribute(t *testing.T) {
 	for text, says := range map[string]string{
 		`series_description_seg = ""`:                                                       "[output] series_description_seg: is empty",

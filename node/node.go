@@ -60,7 +60,10 @@ type parts struct {
 	backoff   job.Backoff
 	poll      time.Duration
 	reopen    time.Duration
-	timeouts  dimse.Timeouts // of deliveries
+	timeouts  dimse.Timeouts // of deliveries and reports
+
+	answerWithin time.Duration   // zero: the sender's
+	reportAgain  []time.Duration // nil: reportAgain
 }
 
 // Node is a node that runs.
@@ -75,6 +78,10 @@ type Node struct {
 	admin    *admin.Server
 	metrics  *admin.Metrics
 	identity *secure.Identity // of [tls]
+
+	timeouts    dimse.Timeouts
+	reports     chan struct{} // a place for each result that waits to be reported
+	reportAgain []time.Duration
 
 	server    *dimse.Server
 	secure    *dimse.Server // nil without [tls] listen
@@ -105,7 +112,8 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		return nil, err
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	n := &Node{config: c, log: log, metrics: admin.NewMetrics(), identity: secure.New(c, log), missed: make(chan struct{}, 1), failed: make(chan error, 4), cancel: cancel}
+	n := &Node{config: c, log: log, metrics: admin.NewMetrics(), identity: secure.New(c, log), timeouts: p.timeouts,
+		reports: make(chan struct{}, maxReports), reportAgain: p.reportAgain, missed: make(chan struct{}, 1), failed: make(chan error, 4), cancel: cancel}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Stop())
@@ -121,7 +129,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	var destinations []job.Destination
 	peers := map[string]deliver.Destination{}
 	for _, d := range c.Destination {
-		one := job.Destination{Name: d.Name, Send: d.Send}
+		one := job.Destination{Name: d.Name, Send: d.Send, Commit: d.Commit}
 		if one.Send == nil {
 			one.Send = config.Outputs
 		}
@@ -132,7 +140,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		}
 		peers[d.Name] = peer
 	}
-	sender := &deliver.Sender{Store: n.store, CallingAE: c.Node.AETitle, Timeouts: p.timeouts, Log: log}
+	sender := &deliver.Sender{Store: n.store, CallingAE: c.Node.AETitle, Timeouts: p.timeouts, Log: log, AnswerWithin: p.answerWithin}
 	n.analyst = &analyst{
 		store: n.store, documents: p.documents(c), destinations: destinations, metrics: n.metrics, log: log,
 		selection:  selection(c),
@@ -159,6 +167,9 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 				log.Error("queue_error", zap.Error(err))
 			}
 		},
+	}
+	if n.reportAgain == nil {
+		n.reportAgain = reportAgain
 	}
 	if n.models.again <= 0 {
 		n.models.again = reopenAfter
@@ -190,7 +201,14 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: inference.Version,
 		Ready: n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Log: log,
 	})
-	if err := n.listen(ctx, background, sources); err != nil {
+	receiver := &Receiver{
+		sources: sources, store: n.store, tracker: n.tracker, metrics: n.metrics, log: log,
+		report: func(a *dimse.Association, to *source, r *dimse.CommitmentResult) bool {
+			return n.report(background, a, to, r)
+		},
+		committed: func(r *dimse.CommitmentResult) dimse.Status { return n.committed(background, sender, r) },
+	}
+	if err := n.listen(ctx, background, receiver); err != nil {
 		return nil, err
 	}
 	if err := n.queue.Start(); err != nil {
@@ -216,8 +234,7 @@ func (n *Node) AdminAddr() net.Addr { return n.httpAddr }
 func (n *Node) task(f func()) { n.tasks.Go(f) }
 
 // listen opens the listeners; nobody is answered yet.
-func (n *Node) listen(ctx, background context.Context, sources []source) error {
-	receiver := &Receiver{sources: sources, store: n.store, tracker: n.tracker, metrics: n.metrics, log: n.log}
+func (n *Node) listen(ctx, background context.Context, receiver *Receiver) error {
 	n.server = n.newServer(receiver)
 	var lc net.ListenConfig
 	if n.config.Admin.Listen != "" {
@@ -304,6 +321,10 @@ func (n *Node) deliver(ctx context.Context, s *deliver.Sender, d deliver.Destina
 		return nil
 	case errors.Is(err, store.ErrFull):
 		return job.Wait(waitForRoom, err.Error())
+	case errors.As(err, new(*deliver.UncommittedError)):
+		n.metrics.Deliveries.WithLabelValues(j.Destination, "asked").Inc()
+		n.log.Info("commitment_awaited", append(fields, zap.String("reason", err.Error()))...)
+		return job.Wait(deliver.AskAgain, err.Error())
 	case job.IsFinal(err) || try.Last():
 		n.metrics.Deliveries.WithLabelValues(j.Destination, "failed").Inc()
 		n.log.Error("delivery_failed", append(fields, zap.Error(err), zap.String("do", "mend what it says, then retry: it waits for a person"))...)

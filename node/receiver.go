@@ -31,6 +31,11 @@ type Receiver struct {
 	metrics *admin.Metrics
 	log     *zap.Logger
 	refused audit // a scan of the network must not fill the log
+
+	// Storage commitment: report has a result told to who asked, or is false;
+	// committed takes what a destination says.
+	report    func(*dimse.Association, *source, *dimse.CommitmentResult) bool
+	committed func(*dimse.CommitmentResult) dimse.Status
 }
 
 // Associate lets a peer in that a [[source]] row names; others are refused as
@@ -52,7 +57,7 @@ func (r *Receiver) Associate(_ context.Context, a *dimse.Association) (dimse.Ses
 		r.log.Warn("sop_classes_refused", zap.Uint64("association", a.ID), zap.Strings("sop_classes", classes),
 			zap.String("do", "only CT is taken, unless [node] accept is \"any\""))
 	}
-	return &session{r: r, id: a.ID, callingAE: a.CallingAE, from: from.label(), began: time.Now()}, nil
+	return &session{r: r, association: a, source: from, id: a.ID, callingAE: a.CallingAE, from: from.label(), began: time.Now()}, nil
 }
 
 // notTaken lists the SOP classes of an association in which nothing was
@@ -119,11 +124,13 @@ func (r *Receiver) NoRequest(from net.Addr, err error) {
 
 // session is one association that brings instances.
 type session struct {
-	r         *Receiver
-	id        uint64
-	callingAE string
-	from      string
-	began     time.Time
+	r           *Receiver
+	association *dimse.Association
+	source      *source
+	id          uint64
+	callingAE   string
+	from        string
+	began       time.Time
 
 	stored, identical, different, refused int
 	bytes                                 int64

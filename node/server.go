@@ -17,11 +17,8 @@ var analysable = []string{dataset.CTImage, dataset.EnhancedCT, dataset.LegacyCon
 func (n *Node) newServer(r *Receiver) *dimse.Server {
 	s := &dimse.Server{
 		AETitle: n.config.Node.AETitle, Handler: r, Limits: dimse.Limits{Associations: n.config.Node.MaxAssociations},
-		AbstractSyntaxes: analysable, TransferSyntaxes: transferSyntaxes(),
+		AbstractSyntaxes: abstractSyntaxes(n.config.Node.Accept), TransferSyntaxes: transferSyntaxes(),
 		Refused: r.Refused, NoRequest: r.NoRequest,
-	}
-	if n.config.Node.Accept == "any" {
-		s.AbstractSyntaxes = nil
 	}
 	return s
 }

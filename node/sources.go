@@ -18,6 +18,7 @@ type source struct {
 	anywhere bool
 	networks []netip.Prefix
 	tls      bool
+	commitTo string // where it listens for results of storage commitment; "": nowhere
 	certificate
 }
 
@@ -54,7 +55,7 @@ func (c certificate) is(state *tls.ConnectionState) bool {
 func newSources(rows []config.Source) ([]source, error) {
 	var list []source
 	for i, row := range rows {
-		s := source{aeTitle: row.AETitle, tls: row.TLS || row.Certificate != ""}
+		s := source{aeTitle: row.AETitle, tls: row.TLS || row.Certificate != "", commitTo: row.CommitTo}
 		sum, ok, err := row.Fingerprint()
 		switch {
 		case err != nil:

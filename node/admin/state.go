@@ -150,12 +150,16 @@ func deliveryOf(m *store.Manifest, name string, receipts map[string]store.Receip
 		return one, false
 	}
 	one.Objects = len(objects)
+	settled := 0
 	for _, f := range objects {
 		r, ok := receipts[f.SOPInstanceUID]
-		if !ok {
+		if !ok || r.Refused != "" {
 			continue
 		}
 		one.Stored++
+		if destinations[i].Settled(r) {
+			settled++
+		}
 		if r.Note != "" {
 			one.Notes = append(one.Notes, f.Name+": "+r.Note)
 		}
@@ -164,7 +168,7 @@ func deliveryOf(m *store.Manifest, name string, receipts map[string]store.Receip
 		one.Job = view2job(j)
 	}
 	switch {
-	case one.Stored == one.Objects:
+	case settled == one.Objects:
 		one.State, one.Sentence = "delivered", fmt.Sprintf("%s has %s of generation %d.", name, count(one.Objects, "object", "objects"), m.Generation)
 	case j == nil || j.State == job.Done || j.State == job.Queued:
 		one.State, one.Sentence = "queued", fmt.Sprintf("The delivery to %s waits for its turn.", name)

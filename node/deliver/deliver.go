@@ -42,56 +42,103 @@ type Sender struct {
 	CallingAE string
 	Timeouts  dimse.Timeouts // zero: the client's
 	Log       *zap.Logger
+	Now       func() time.Time // nil: time.Now
+
+	// AnswerWithin is how long an association is kept open for the answer to a
+	// request for storage commitment; zero: answerAtOnce.
+	AnswerWithin time.Duration
+
+	asked questions
 }
 
-// Deliver sends what of generation n the destination has no receipt for. It
-// returns nil when it has them all, an error of job.Final when no further
-// attempt can help, and any other error when one may. The errors of earlier
-// attempts tell it what has been tried.
+func (s *Sender) now() time.Time {
+	if s.Now == nil {
+		return time.Now()
+	}
+	return s.Now()
+}
+
+// Deliver sends what of generation n the destination has no receipt for, and asks
+// a destination with Commit to answer for what it took. It returns nil when
+// nothing is left to do, an *UncommittedError while the answer is awaited, an
+// error of job.Final when no further attempt can help, and any other error when
+// one may. The errors of earlier attempts tell it what has been tried.
 func (s *Sender) Deliver(ctx context.Context, k store.Key, n int, d Destination, earlier []string) error {
-	m, err := s.Store.Generation(k, n)
-	if errors.Is(err, store.ErrNotExist) {
-		return nil // removed, or set aside for another analysis, which is delivered anew
-	}
-	if err != nil {
-		return err
-	}
-	left, err := d.Undelivered(s.Store, m)
-	if err != nil || len(left) == 0 {
-		return err
-	}
-	folder, err := s.Store.GenerationFolder(k, n)
-	if err != nil {
+	p, err := s.prepare(k, n, d, earlier)
+	if err != nil || p == nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, maxDelivery, fmt.Errorf("the delivery took longer than %v", maxDelivery))
 	defer cancel()
-	var objects []object
-	for _, f := range left {
-		o, err := openObject(filepath.Join(folder, f.Name), f)
-		if err != nil {
-			return err
-		}
-		objects = append(objects, o)
-	}
-	conn, err := s.dial(ctx, d, objects)
-	if err != nil {
+	p.ctx = ctx
+	if p.conn, err = s.dial(ctx, d, p.objects); err != nil {
 		return err
 	}
-	sending := &sending{s: s, ctx: ctx, conn: conn, k: k, n: n, d: d, earlier: earlier}
-	for _, o := range objects {
-		if err := sending.send(o); err != nil {
-			conn.Abort()
-			return errors.Join(append(sending.problems, err)...)
+	for _, o := range p.objects {
+		if err := p.send(o); err != nil {
+			p.conn.Abort()
+			return errors.Join(append(p.problems, err)...)
+		}
+	}
+	if d.Commit && len(p.problems) == 0 {
+		if err := p.ask(); err != nil {
+			p.conn.Abort()
+			return err
 		}
 	}
 	release, end := context.WithTimeout(ctx, 10*time.Second)
 	defer end()
-	if err := conn.Release(release); err != nil {
+	if err := p.conn.Release(release); err != nil {
 		// Every object has its status; how the association ends changes nothing.
 		s.Log.Debug("release_failed", zap.String("destination", d.Name), zap.Error(err))
 	}
-	return sending.outcome()
+	if err := p.outcome(); err != nil || !d.Commit {
+		return err
+	}
+	return s.answered(k, n, d)
+}
+
+// prepare finds what is left to do; nil when nothing is.
+func (s *Sender) prepare(k store.Key, n int, d Destination, earlier []string) (*sending, error) {
+	m, err := s.Store.Generation(k, n)
+	if errors.Is(err, store.ErrNotExist) {
+		return nil, nil // removed, or set aside for another analysis, which is delivered anew
+	}
+	if err != nil {
+		return nil, err
+	}
+	left, err := d.Undelivered(s.Store, m)
+	if err != nil || len(left) == 0 {
+		return nil, err
+	}
+	receipts, err := s.Store.Receipts(k, n, d.Name)
+	if err != nil {
+		return nil, err
+	}
+	folder, err := s.Store.GenerationFolder(k, n)
+	if err != nil {
+		return nil, err
+	}
+	p := &sending{s: s, k: k, n: n, d: d, earlier: earlier, left: left}
+	for _, f := range left {
+		r, ok := receipts[f.SOPInstanceUID]
+		if ok && r.Refused == "" {
+			continue // taken; it is asked to answer for it
+		}
+		if err := refusal(d, f, r); err != nil && !told(earlier, err.Error()) {
+			return nil, err // as the attempt that failed by it, which had ended before the answer came
+		}
+		o, err := openObject(filepath.Join(folder, f.Name), f)
+		if err != nil {
+			return nil, err
+		}
+		o.refusals = r.Refusals
+		p.objects = append(p.objects, o)
+	}
+	if len(p.objects) == 0 {
+		return s.waitFor(p, receipts)
+	}
+	return p, nil
 }
 
 // UnreachableError says that no association could be had: it lies with the
@@ -104,7 +151,8 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // object is one file that is to be sent.
 type object struct {
 	store.ManifestFile
-	file *dataset.File
+	file     *dataset.File
+	refusals int // how often the destination took it and did not answer for it
 }
 
 // openObject opens a file and checks that it still is what was written.
@@ -128,7 +176,7 @@ func openObject(path string, f store.ManifestFile) (object, error) {
 	if err != nil {
 		return damaged(err)
 	}
-	return object{f, parsed}, nil
+	return object{ManifestFile: f, file: parsed}, nil
 }
 
 // dial opens the association with a presentation context for each SOP class.
@@ -144,7 +192,10 @@ func (s *Sender) dial(ctx context.Context, d Destination, objects []object) (*di
 			contexts = append(contexts, c)
 		}
 	}
-	client := dimse.Client{CallingAE: s.CallingAE, CalledAE: d.AETitle, Address: d.Address, Timeouts: s.Timeouts}
+	if d.Commit {
+		contexts = append(contexts, dimse.CommitmentContext)
+	}
+	client := dimse.Client{CallingAE: s.CallingAE, CalledAE: d.AETitle, Address: d.Address, Timeouts: s.Timeouts, Committed: s.committed}
 	if d.TLS != nil {
 		config, err := d.TLS()
 		if err != nil {
@@ -176,9 +227,10 @@ type sending struct {
 	n        int
 	d        Destination
 	earlier  []string
-	stored   int
-	problems []error // one for each object that the peer did not take
-	worth    bool    // one of them is worth another attempt
+	left     []store.ManifestFile // all that the destination is to have or to answer for
+	objects  []object             // those of them that it has not taken yet
+	problems []error              // one for each object that the peer did not take
+	worth    bool                 // one of them is worth another attempt
 }
 
 // send sends one object. An error ends the association; what the peer says of
@@ -197,7 +249,7 @@ func (p *sending) send(o object) error {
 	row := meaning(uint16(status))
 	if row.verdict == stored {
 		err := p.s.Store.WriteReceipt(p.k, p.n, p.d.Name, o.SOPInstanceUID, store.Receipt{
-			Status: uint16(status), Note: row.words, Time: time.Now().UTC(),
+			Status: uint16(status), Note: row.words, Time: p.s.now().UTC(), Refusals: o.refusals,
 		})
 		if errors.Is(err, store.ErrNotExist) {
 			return nil // the results were set aside while they were sent
@@ -205,7 +257,6 @@ func (p *sending) send(o object) error {
 		if err != nil {
 			return err
 		}
-		p.stored++
 		if row.words != "" {
 			p.s.Log.Warn("stored_with_note", zap.String("destination", p.d.Name), zap.String("series", p.k.Series),
 				zap.String("sop_instance", o.SOPInstanceUID), zap.String("status", fmt.Sprintf("%04X", uint16(status))), zap.String("note", row.words))
@@ -213,12 +264,16 @@ func (p *sending) send(o object) error {
 		return nil
 	}
 	sentence := fmt.Sprintf("%s answered %04X (%s) to %s %s: %s", p.d.Name, uint16(status), row.words, o.Name, o.SOPInstanceUID, row.remedy)
-	tried := slices.ContainsFunc(p.earlier, func(e string) bool { return strings.Contains(e, sentence) })
-	if row.verdict == again || row.verdict == once && !tried {
+	if row.verdict == again || row.verdict == once && !told(p.earlier, sentence) {
 		p.worth = true
 	}
 	p.problems = append(p.problems, errors.New(sentence))
 	return nil
+}
+
+// told reports whether an earlier attempt ended with this sentence.
+func told(earlier []string, sentence string) bool {
+	return slices.ContainsFunc(earlier, func(e string) bool { return strings.Contains(e, sentence) })
 }
 
 // transmit sends the object's data set, as Implicit VR Little Endian when the

@@ -222,10 +222,19 @@ func (q *Queue) wake(ctx context.Context, queue string) error {
 }
 
 // WakeAnalyses lets the analyses that wait run now; called when what they
-// waited for is there. One that had just looked in vain is written down as
-// waiting a moment later, so the call is repeated after that moment.
-func (q *Queue) WakeAnalyses(ctx context.Context) error {
-	if err := q.wake(ctx, analyzeQueue); err != nil {
+// waited for is there.
+func (q *Queue) WakeAnalyses(ctx context.Context) error { return q.wakeTwice(ctx, analyzeQueue) }
+
+// WakeDeliveries lets the deliveries that wait for what a destination says run
+// now; called when it said something.
+func (q *Queue) WakeDeliveries(ctx context.Context, destination string) error {
+	return q.wakeTwice(ctx, deliverQueue(destination))
+}
+
+// wakeTwice wakes the jobs of a queue, and again a moment later: one that had
+// just looked in vain is written down as waiting in that moment.
+func (q *Queue) wakeTwice(ctx context.Context, queue string) error {
+	if err := q.wake(ctx, queue); err != nil {
 		return err
 	}
 	select {
@@ -233,7 +242,7 @@ func (q *Queue) WakeAnalyses(ctx context.Context) error {
 		return nil
 	case <-time.After(settle):
 	}
-	return q.wake(ctx, analyzeQueue)
+	return q.wake(ctx, queue)
 }
 
 // Counts is how many jobs of a kind are in each state.

@@ -34,7 +34,7 @@ func open(t *testing.T, path string, w *world, change func(*Options)) *Queue {
 		w.ran = make(chan string, 1000)
 	}
 	o := Options{
-		Path: path, Destinations: []Destination{{"pacs", []string{"sr", "seg"}}, {"ris", []string{"sr"}}, {"Odd Name", nil}}, MaxAttempts: 3,
+		Path: path, Destinations: []Destination{{Name: "pacs", Send: []string{"sr", "seg"}}, {Name: "ris", Send: []string{"sr"}}, {Name: "Odd Name"}}, MaxAttempts: 3,
 		Backoff: Backoff{Base: time.Millisecond, Cap: 2 * time.Millisecond}, Poll: 10 * time.Millisecond,
 		Log: zaptest.NewLogger(t),
 		Analyze: func(ctx context.Context, a Analyze, try Attempt) error {
@@ -427,7 +427,7 @@ func TestForget(t *testing.T) {
 	must(t, q.Forget(t.Context(), study, "1.9"))
 	stop(t, q)
 
-	q = open(t, path, w, func(o *Options) { o.Destinations = []Destination{{"ris", nil}} })
+	q = open(t, path, w, func(o *Options) { o.Destinations = []Destination{{Name: "ris", Send: nil}} })
 	n, err := q.ForgetDestinations(t.Context())
 	must(t, err)
 	jobs, err := q.Jobs(t.Context(), "", "")

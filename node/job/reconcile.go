@@ -16,8 +16,9 @@ import (
 
 // Destination is what the queue knows of a destination.
 type Destination struct {
-	Name string
-	Send []string // kinds of results: "seg", "sr", "keyimage"
+	Name   string
+	Send   []string // kinds of results: "seg", "sr", "keyimage", "kos", "pdf"
+	Commit bool     // it is asked to answer for what it took (storage commitment)
 }
 
 // Objects lists what of a generation the destination gets.
@@ -31,8 +32,13 @@ func (d Destination) Objects(m *store.Manifest) []store.ManifestFile {
 	return objects
 }
 
+// Settled reports whether nothing is left to do for an object with this receipt.
+func (d Destination) Settled(r store.Receipt) bool {
+	return r.Refused == "" && (!d.Commit || r.Committed || r.Unanswered)
+}
+
 // Undelivered lists what of a generation the destination gets and has no
-// receipt for.
+// receipt for that settles it.
 func (d Destination) Undelivered(s *store.Store, m *store.Manifest) ([]store.ManifestFile, error) {
 	objects := d.Objects(m)
 	if len(objects) == 0 {
@@ -43,8 +49,8 @@ func (d Destination) Undelivered(s *store.Store, m *store.Manifest) ([]store.Man
 		return nil, err
 	}
 	return slices.DeleteFunc(objects, func(f store.ManifestFile) bool {
-		_, ok := receipts[f.SOPInstanceUID]
-		return ok
+		r, ok := receipts[f.SOPInstanceUID]
+		return ok && d.Settled(r)
 	}), nil
 }
 

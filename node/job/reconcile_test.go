@@ -81,7 +81,7 @@ func reconciled(t *testing.T, s *store.Store) []string {
 }
 
 func TestFilesSayWhatIsToBeDone(t *testing.T) {
-	pacs, ris := Destination{"pacs", []string{"sr", "seg"}}, Destination{"ris", []string{"sr"}}
+	pacs, ris := Destination{Name: "pacs", Send: []string{"sr", "seg"}}, Destination{Name: "ris", Send: []string{"sr"}}
 	for name, c := range map[string]struct {
 		make func(t *testing.T, s *store.Store)
 		want []string

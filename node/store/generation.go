@@ -241,14 +241,20 @@ func AttemptKind(kind string, attempt int) string {
 	return fmt.Sprintf("%s, attempt %d", kind, attempt+1)
 }
 
-// Receipt says that a destination has an object.
+// Receipt says that a destination took an object, and what came of it where the
+// destination is asked to answer for it from then on (storage commitment).
 type Receipt struct {
 	Destination    string    `json:"destination"`
 	SOPInstanceUID string    `json:"sop_instance_uid"`
 	Status         uint16    `json:"status"` // of the C-STORE response
 	Note           string    `json:"note,omitempty"`
-	Committed      bool      `json:"committed"` // storage commitment confirmed it
 	Time           time.Time `json:"time"`
+
+	Asked      time.Time `json:"commitment_asked,omitzero"`       // first
+	Committed  bool      `json:"committed"`                       // it answers for the object
+	Unanswered bool      `json:"commitment_unanswered,omitempty"` // nobody asks any more
+	Refused    string    `json:"commitment_refused,omitempty"`    // why it does not: the object is sent again
+	Refusals   int       `json:"commitment_refusals,omitempty"`   // how often it did not
 }
 
 // WriteReceipt makes a receipt durable, in place of an earlier one for the same

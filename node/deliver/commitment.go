@@ -1,0 +1,284 @@
+package deliver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"github.com/pulmonode/pulmonode/dimse"
+	"github.com/pulmonode/pulmonode/dimse/dataset"
+	"github.com/pulmonode/pulmonode/node/job"
+	"github.com/pulmonode/pulmonode/node/store"
+)
+
+// How long destinations are given to answer for what they took (PS3.4 J.3.3 sets
+// no time: archives answer when their tape has it).
+const (
+	// answerAtOnce is how long the association is kept open for an answer on it.
+	answerAtOnce = 5 * time.Second
+	// AskAgain is when a question without an answer is put again: the answer, or
+	// where it was to go, may have been lost.
+	AskAgain = time.Hour
+	// giveUp is when nobody asks any more: the objects were taken, and whether they
+	// are kept stays unknown, which is said.
+	giveUp = 24 * time.Hour
+)
+
+// UncommittedError says that the destination has every object and has not said
+// yet that it answers for them.
+type UncommittedError struct {
+	Destination string
+	Objects     int
+	Since       time.Time
+}
+
+func (e *UncommittedError) Error() string {
+	return fmt.Sprintf("%s has the results and was asked at %s to answer for %d of them (storage commitment)",
+		e.Destination, e.Since.UTC().Format("2006-01-02 15:04:05 UTC"), e.Objects)
+}
+
+// question is what a destination was asked to answer for.
+type question struct {
+	k           store.Key
+	n           int
+	destination string
+	files       []store.ManifestFile
+	at          time.Time
+	answered    bool
+}
+
+func (q question) of(k store.Key, n int, destination string) bool {
+	return q.k == k && q.n == n && q.destination == destination
+}
+
+// questions are those put in this process, by Transaction UID. They are not kept
+// over a restart: the receipts say what is unanswered, and it is asked again.
+type questions struct {
+	mu            sync.Mutex
+	byTransaction map[string]question
+}
+
+// put notes a question and forgets those that nobody will answer any more.
+func (q *questions) put(transaction string, one question) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.byTransaction == nil {
+		q.byTransaction = map[string]question{}
+	}
+	maps.DeleteFunc(q.byTransaction, func(_ string, old question) bool { return one.at.Sub(old.at) > giveUp })
+	q.byTransaction[transaction] = one
+}
+
+func (q *questions) forget(transaction string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.byTransaction, transaction)
+}
+
+func (q *questions) get(transaction string) (question, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	one, ok := q.byTransaction[transaction]
+	return one, ok
+}
+
+func (q *questions) answered(transaction string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if one, ok := q.byTransaction[transaction]; ok {
+		one.answered = true
+		q.byTransaction[transaction] = one
+	}
+}
+
+// open is the time of the latest question that waits for its answer.
+func (q *questions) open(k store.Key, n int, destination string) (at time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, one := range q.byTransaction {
+		if one.of(k, n, destination) && !one.answered && one.at.After(at) {
+			at = one.at
+		}
+	}
+	return at
+}
+
+// waitFor decides about a delivery of which everything was taken: to wait on, to
+// ask again, or to give up, which nil stands for.
+func (s *Sender) waitFor(p *sending, receipts map[string]store.Receipt) (*sending, error) {
+	now := s.now()
+	waits := p.left[:0:0]
+	for _, f := range p.left {
+		r := receipts[f.SOPInstanceUID]
+		if r.Asked.IsZero() || now.Sub(r.Asked) < giveUp {
+			waits = append(waits, f)
+			continue
+		}
+		r.Unanswered = true
+		r.Note = "stored; whether the destination keeps it was asked for a day and not answered"
+		if err := s.Store.WriteReceipt(p.k, p.n, p.d.Name, f.SOPInstanceUID, r); err != nil {
+			return nil, err
+		}
+		s.Log.Warn("commitment_unanswered", zap.String("destination", p.d.Name), zap.String("series", p.k.Series), zap.String("sop_instance", f.SOPInstanceUID),
+			zap.String("do", "look whether the destination may open associations to this node, and whether it serves storage commitment at all"))
+	}
+	if len(waits) == 0 {
+		return nil, nil
+	}
+	p.left = waits
+	if asked := s.asked.open(p.k, p.n, p.d.Name); !asked.IsZero() && now.Sub(asked) < AskAgain {
+		return nil, &UncommittedError{p.d.Name, len(waits), asked}
+	}
+	return p, nil
+}
+
+// ask requests storage commitment for all that the destination took, and waits a
+// moment for the answer: many give it at once, on the same association.
+func (p *sending) ask() error {
+	if len(p.conn.Accepted(dataset.StorageCommitmentPush)) == 0 {
+		return job.Final(fmt.Errorf("%s does not accept Storage Commitment Push Model (%s): let it accept this SOP class, or set commit = false in its [[destination]] row",
+			p.d.Name, dataset.StorageCommitmentPush))
+	}
+	now := p.s.now()
+	id := uuid.New()
+	request := &dimse.CommitmentRequest{TransactionUID: "2.25." + new(big.Int).SetBytes(id[:]).String()} // PS3.5 B.2
+	receipts, err := p.s.Store.Receipts(p.k, p.n, p.d.Name)
+	if err != nil {
+		return err
+	}
+	for _, f := range p.left {
+		r, ok := receipts[f.SOPInstanceUID]
+		if !ok {
+			return nil // the results were set aside while they were sent
+		}
+		request.Instances = append(request.Instances, dimse.Instance{SOPClassUID: f.SOPClassUID, SOPInstanceUID: f.SOPInstanceUID})
+		if r.Asked.IsZero() {
+			r.Asked = now.UTC()
+			if err := p.s.Store.WriteReceipt(p.k, p.n, p.d.Name, f.SOPInstanceUID, r); err != nil {
+				return err
+			}
+		}
+	}
+	p.s.asked.put(request.TransactionUID, question{k: p.k, n: p.n, destination: p.d.Name, files: p.left, at: now})
+	status, err := p.conn.RequestCommitment(p.ctx, request)
+	if err == nil && status != dimse.Success {
+		err = fmt.Errorf("it answered %v: look for the transaction %s in the destination's log", status, request.TransactionUID)
+	}
+	if err != nil {
+		p.s.asked.forget(request.TransactionUID)
+		return fmt.Errorf("asking %s to answer for %d objects (storage commitment): %w", p.d.Name, len(request.Instances), err)
+	}
+	wait, cancel := context.WithTimeout(p.ctx, cmp.Or(p.s.AnswerWithin, answerAtOnce))
+	defer cancel()
+	if _, err := p.conn.AwaitCommitment(wait, request.TransactionUID); err != nil {
+		p.s.Log.Debug("commitment_awaited", zap.String("destination", p.d.Name), zap.Error(err))
+	}
+	return nil
+}
+
+// answered looks at the receipts, which an answer has changed if there was one.
+func (s *Sender) answered(k store.Key, n int, d Destination) error {
+	m, err := s.Store.Generation(k, n)
+	if errors.Is(err, store.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	left, err := d.Undelivered(s.Store, m)
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	receipts, err := s.Store.Receipts(k, n, d.Name)
+	if err != nil {
+		return err
+	}
+	var refused []error
+	for _, f := range left {
+		if err := refusal(d, f, receipts[f.SOPInstanceUID]); err != nil {
+			refused = append(refused, err)
+		}
+	}
+	if len(refused) > 0 {
+		return errors.Join(refused...)
+	}
+	return &UncommittedError{d.Name, len(left), s.asked.open(k, n, d.Name)}
+}
+
+// refusal says that the destination does not answer for an object; nil when the
+// receipt says no such thing. Each refusal has a sentence of its own, so that each
+// counts as one attempt.
+func refusal(d Destination, f store.ManifestFile, r store.Receipt) error {
+	if r.Refused == "" {
+		return nil
+	}
+	return fmt.Errorf("%s took %s %s and does not answer for it (%s, refusal %d): it is sent again; look for the instance in the destination's log",
+		d.Name, f.Name, f.SOPInstanceUID, r.Refused, r.Refusals)
+}
+
+// committed takes an answer on the association that asked.
+func (s *Sender) committed(_ context.Context, r *dimse.CommitmentResult) dimse.Status {
+	status, _ := s.Committed(r)
+	return status
+}
+
+// Committed takes what a destination says that it answers for (PS3.4 J.3.3), on
+// whichever association, and writes it into the receipts before it returns
+// success. What the destination does not answer for is to be sent again. It
+// names the destination whose deliveries may go on.
+func (s *Sender) Committed(r *dimse.CommitmentResult) (status dimse.Status, destination string) {
+	q, ok := s.asked.get(r.TransactionUID)
+	if !ok {
+		s.Log.Warn("commitment_of_unknown_transaction", zap.String("transaction", r.TransactionUID), zap.String("reason", "it was not asked since this node started; it is asked again if need be"))
+		return dimse.InvalidArgument, ""
+	}
+	if q.answered {
+		return dimse.Success, q.destination // it was told twice
+	}
+	says := map[dimse.Instance]string{}
+	for _, i := range r.Committed {
+		says[i] = ""
+	}
+	for _, f := range r.Failed {
+		says[f.Instance] = f.Reason.String()
+	}
+	receipts, err := s.Store.Receipts(q.k, q.n, q.destination)
+	if err != nil {
+		s.Log.Error("commitment_not_kept", zap.String("destination", q.destination), zap.String("series", q.k.Series), zap.Error(err))
+		return dimse.ProcessingFailure, ""
+	}
+	for _, f := range q.files {
+		receipt, ok := receipts[f.SOPInstanceUID]
+		if !ok {
+			continue // the results were set aside meanwhile
+		}
+		refused, said := says[dimse.Instance{SOPClassUID: f.SOPClassUID, SOPInstanceUID: f.SOPInstanceUID}]
+		if !said {
+			refused = "its answer leaves it out"
+		}
+		receipt.Committed, receipt.Refused = refused == "", refused
+		if refused != "" {
+			receipt.Refusals++
+		}
+		if err := s.Store.WriteReceipt(q.k, q.n, q.destination, f.SOPInstanceUID, receipt); err != nil && !errors.Is(err, store.ErrNotExist) {
+			s.Log.Error("commitment_not_kept", zap.String("destination", q.destination), zap.String("series", q.k.Series), zap.Error(err))
+			return dimse.ProcessingFailure, ""
+		}
+		if refused != "" {
+			s.Log.Warn("commitment_refused", zap.String("destination", q.destination), zap.String("series", q.k.Series),
+				zap.String("sop_instance", f.SOPInstanceUID), zap.String("reason", refused))
+		}
+	}
+	s.asked.answered(r.TransactionUID)
+	s.Log.Info("committed", zap.String("destination", q.destination), zap.String("series", q.k.Series), zap.Int("generation", q.n),
+		zap.Int("committed", len(r.Committed)), zap.Int("failed", len(r.Failed)))
+	return dimse.Success, q.destination
+}
