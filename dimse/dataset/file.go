@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 )
 
 // File is a Part 10 file (PS3.10 7) of which the header has been read.
@@ -22,6 +23,8 @@ type File struct {
 	base int64       // where the data set begins
 	size int64       // of the file
 	r    io.ReaderAt // nil where Path is opened when needed
+
+	fragments *fragmentList // of encapsulated Pixel Data
 }
 
 // ErrNotPart10 is in the chain of errors about files that are not of PS3.10.
@@ -65,7 +68,7 @@ func Read(r io.ReaderAt, size int64, lim Limits) (*File, error) {
 	if err := meta.readExactly(in); err != nil {
 		return nil, fmt.Errorf("file meta information: %w", err)
 	}
-	f := &File{r: r, size: size}
+	f := &File{r: r, size: size, fragments: &fragmentList{}}
 	if f.Meta, err = meta.build(); err != nil {
 		return nil, fmt.Errorf("file meta information: %w", err)
 	}
@@ -238,6 +241,19 @@ const maxFragments = 1 << 17
 
 type fragment struct{ offset, length int64 }
 
+// fragmentList is the items of encapsulated Pixel Data, listed when the first frame
+// is asked for: an enhanced image has as many as frames.
+type fragmentList struct {
+	once  sync.Once
+	table []byte // the basic offset table
+	list  []fragment
+	err   error
+
+	endsOnce sync.Once
+	ends     []int // the index behind each fragment that ends a frame
+	endsErr  error
+}
+
 // Frame gives the compressed bytes of a frame, counted from 0, of encapsulated
 // Pixel Data with the given number of frames (PS3.5 A.4): by the offset tables
 // where they are there, else one fragment a frame, or all fragments where there
@@ -254,11 +270,12 @@ func (f *File) Frame(frame, frames int) ([]byte, error) {
 		return nil, err
 	}
 	defer c.Close()
-	table, parts, err := f.fragments(r)
-	if err != nil {
-		return nil, err
+	s := f.fragments
+	s.once.Do(func() { s.table, s.list, s.err = f.listFragments(r) })
+	if s.err != nil {
+		return nil, s.err
 	}
-	parts, err = f.ofFrame(r, table, parts, frame, frames)
+	parts, err := f.ofFrame(r, frame, frames)
 	if err != nil {
 		return nil, err
 	}
@@ -277,9 +294,9 @@ func (f *File) Frame(frame, frames int) ([]byte, error) {
 	return out, nil
 }
 
-// fragments lists the items of encapsulated Pixel Data: the basic offset table's
+// listFragments reads the items of encapsulated Pixel Data: the basic offset table's
 // value and the fragments behind it.
-func (f *File) fragments(r io.ReaderAt) (table []byte, parts []fragment, err error) {
+func (f *File) listFragments(r io.ReaderAt) (table []byte, parts []fragment, err error) {
 	// Encapsulated data are explicit little endian whatever the sender (PS3.5 A.4).
 	at := f.Pixel.Offset
 	var h [8]byte
@@ -314,7 +331,8 @@ func (f *File) fragments(r io.ReaderAt) (table []byte, parts []fragment, err err
 	}
 }
 
-func (f *File) ofFrame(r io.ReaderAt, table []byte, parts []fragment, frame, frames int) ([]fragment, error) {
+func (f *File) ofFrame(r io.ReaderAt, frame, frames int) ([]fragment, error) {
+	table, parts := f.fragments.table, f.fragments.list
 	if frames == 1 {
 		return parts, nil
 	}
@@ -333,7 +351,7 @@ func (f *File) ofFrame(r io.ReaderAt, table []byte, parts []fragment, frame, fra
 	}
 	begin, ok := offset(frame)
 	if !ok {
-		return byEnds(r, parts, frame, frames)
+		return f.fragments.byEnds(r, frame, frames)
 	}
 	if len(parts) == 0 {
 		return nil, fmt.Errorf("the Pixel Data has no fragments for %d frames", frames)
@@ -364,27 +382,31 @@ func (f *File) ofFrame(r io.ReaderAt, table []byte, parts []fragment, frame, fra
 // byEnds finds the fragments of a frame without an offset table: EOI of JPEG and
 // JPEG-LS, and EOC of JPEG 2000, are FFD9 both, and nothing but padding is behind
 // them in the frame's last fragment.
-func byEnds(r io.ReaderAt, parts []fragment, frame, frames int) ([]fragment, error) {
-	var own []fragment
-	ends, first := 0, 0
-	for i, p := range parts {
-		var tail [8]byte
-		n := min(p.length, int64(len(tail)))
-		if _, err := r.ReadAt(tail[:n], p.offset+p.length-n); err != nil {
-			return nil, fmt.Errorf("reading Pixel Data: %w", err)
+func (s *fragmentList) byEnds(r io.ReaderAt, frame, frames int) ([]fragment, error) {
+	s.endsOnce.Do(func() {
+		for i, p := range s.list {
+			var tail [8]byte
+			n := min(p.length, int64(len(tail)))
+			if _, err := r.ReadAt(tail[:n], p.offset+p.length-n); err != nil {
+				s.endsErr = fmt.Errorf("reading Pixel Data: %w", err)
+				return
+			}
+			if bytes.HasSuffix(bytes.TrimRight(tail[:n], "\x00"), []byte{0xFF, 0xD9}) {
+				s.ends = append(s.ends, i+1)
+			}
 		}
-		if !bytes.HasSuffix(bytes.TrimRight(tail[:n], "\x00"), []byte{0xFF, 0xD9}) {
-			continue
-		}
-		if ends == frame {
-			own = parts[first : i+1]
-		}
-		ends, first = ends+1, i+1
+	})
+	if s.endsErr != nil {
+		return nil, s.endsErr
 	}
-	if ends != frames || first != len(parts) {
-		return nil, fmt.Errorf("%d frames in %d fragments without an offset table: which fragment belongs to which frame is not known", frames, len(parts))
+	if len(s.ends) != frames || s.ends[frames-1] != len(s.list) {
+		return nil, fmt.Errorf("%d frames in %d fragments without an offset table: which fragment belongs to which frame is not known", frames, len(s.list))
 	}
-	return own, nil
+	first := 0
+	if frame > 0 {
+		first = s.ends[frame-1]
+	}
+	return s.list[first:s.ends[frame]], nil
 }
 
 // EncapsulatedBytes bounds the bytes of encapsulated Pixel Data: what the file has

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"encoding/binary"
 	"errors"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -102,6 +103,29 @@ func TestCodestreamsOfAnotherSizeAreRefusedBeforeAnythingIsAllocated(t *testing.
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// The documentation is a table that people read; that it is whole is for a test.
+func TestDocumentationNamesEverySyntax(t *testing.T) {
+	source, err := os.ReadFile("pixel.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	comment, _, _ := strings.Cut(string(source), "\npackage ")
+	words := strings.Fields(strings.ReplaceAll(comment, "//", " "))
+	for _, s := range Syntaxes() {
+		for _, w := range strings.Fields(s.Name) {
+			if !slices.ContainsFunc(words, func(in string) bool { return strings.Trim(in, ",;") == strings.Trim(w, ",;") }) {
+				t.Errorf("%s: the package documentation has no %q", s.Name, w)
+			}
+		}
+		if slices.Contains(Supported(), s.UID) != (s.Decoder != "") {
+			t.Errorf("%s: decoded by %q, but supported: %v", s.Name, s.Decoder, s.Decoder == "")
+		}
+	}
+	if n := len(Syntaxes()); n != 16 {
+		t.Errorf("%d transfer syntaxes, want the 16 that dimse/dataset reads", n)
 	}
 }
 
