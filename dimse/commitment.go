@@ -267,6 +267,8 @@ func instanceOf(item *dataset.Dataset) (i Instance, status Status) {
 // A peer that proposes no roles may be both: some send results so. Where it can be
 // neither the contexts are refused after all.
 func (c *serverConn) agreeCommitment(rq *pdu.AAssociate, a *Association) (answer []pdu.Role) {
+	c.orders.mu.Lock() // somebody may ask already whether to report is possible
+	defer c.orders.mu.Unlock()
 	c.committer, _ = c.session.(Committer)
 	c.receiver, _ = c.session.(CommitmentReceiver)
 	for _, role := range rq.Roles {

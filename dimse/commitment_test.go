@@ -54,6 +54,13 @@ func (h committing) Associate(ctx context.Context, a *Association) (Session, err
 	return s, nil
 }
 
+// association is the last that was asked for.
+func (h *handler) association() *Association {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.asked
+}
+
 type commits struct {
 	a  *Association
 	do func(*Association, *CommitmentRequest) Status
@@ -187,9 +194,6 @@ func TestCommitmentRoles(t *testing.T) {
 		p := connect(t, start(t, &Server{Handler: h}))
 		p.send(commitmentRQ(t, test.proposed...))
 		p.expect("the acceptance", commitmentAC(t, test.result, test.answered...))
-		if got := h.asked.Contexts[2].Result; got != test.result {
-			t.Errorf("%+v: the handler's association says result %d", test, got)
-		}
 		if test.result == 0 {
 			p.send(action(1, actionRequestCommitment, encoded(t, asked.dataSet())))
 			p.expect("the response to N-ACTION", actionRSP(1, actionRequestCommitment, test.action))
@@ -198,6 +202,10 @@ func TestCommitmentRoles(t *testing.T) {
 		}
 		p.send(pdu.AReleaseRQ)
 		p.expectEnd("the release", pdu.AReleaseRP)
+		h.ended(t, Released)
+		if got := h.association().Contexts[2].Result; got != test.result {
+			t.Errorf("%+v: the handler's association says result %d", test, got)
+		}
 	}
 }
 
@@ -852,7 +860,7 @@ func TestReportWhereNobodyAsked(t *testing.T) {
 	p := connect(t, start(t, &Server{Handler: h}))
 	p.send(commitmentRQ(t))
 	p.expect("the acceptance", commitmentAC(t, 0))
-	if _, err := h.asked.ReportCommitment(t.Context(), half); err == nil || !strings.Contains(err.Error(), "not accepted as SCU") {
+	if _, err := h.association().ReportCommitment(t.Context(), half); err == nil || !strings.Contains(err.Error(), "not accepted as SCU") {
 		t.Error(err)
 	}
 	p.send(eventRSP(1, 1, Success))
@@ -868,11 +876,15 @@ func FuzzCommitment(f *testing.F) {
 			if err != nil {
 				f.Fatal(err)
 			}
-			f.Add(i == 1, uint16(2), b)
+			f.Add(i == 1, d.Get(dataset.FailedSOPSequence) != nil, b)
 		}
 	}
 	const limit = 64 << 10
-	f.Fuzz(func(t *testing.T, isImplicit bool, kind uint16, b []byte) {
+	f.Fuzz(func(t *testing.T, isImplicit, some bool, b []byte) {
+		kind := uint16(eventAllCommitted)
+		if some {
+			kind = eventSomeFailed
+		}
 		syntax := explicit
 		if isImplicit {
 			syntax = implicit

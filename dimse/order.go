@@ -86,13 +86,19 @@ var ErrAssociationOver = errors.New("the association is over")
 // on whose return it would wait.
 func (a *Association) ReportCommitment(ctx context.Context, r *CommitmentResult) (Status, error) {
 	c := a.conn
-	if c == nil || c.committer == nil {
+	if c == nil || !c.mayReport() {
 		return 0, errors.New("the peer was not accepted as SCU of storage commitment on this association")
 	}
 	if err := check(r.TransactionUID, r.Committed, r.Failed); err != nil {
 		return 0, err
 	}
 	return c.carryOut(ctx, &order{report: r}, c.t.times.Response)
+}
+
+func (c *serverConn) mayReport() bool {
+	c.orders.mu.Lock()
+	defer c.orders.mu.Unlock()
+	return c.committer != nil
 }
 
 // Release ends the association in order, between two messages (A-RELEASE-RQ). Most

@@ -39,7 +39,7 @@ type Association struct {
 	CallingAE, CalledAE string
 	RemoteAddr          net.Addr
 	TLS                 *tls.ConnectionState  // nil without TLS
-	Contexts            []PresentationContext // what will be answered; storage commitment only if the Session takes part in it
+	Contexts            []PresentationContext // what is answered; of storage commitment, once the Session is there and takes part in it
 	UserIdentity        *pdu.UserIdentity     // who the peer says asks; nil: it does not say
 
 	// IdentityResponse is for a Handler that verified UserIdentity to set: not nil,
