@@ -92,7 +92,7 @@ func (a *Association) ReportCommitment(ctx context.Context, r *CommitmentResult)
 	if err := check(r.TransactionUID, r.Committed, r.Failed); err != nil {
 		return 0, err
 	}
-	return c.carryOut(ctx, &order{report: r}, c.t.times.Response)
+	return c.carryOut(ctx, &order{report: r})
 }
 
 func (c *serverConn) mayReport() bool {
@@ -108,12 +108,12 @@ func (a *Association) Release(ctx context.Context) error {
 	if a.conn == nil {
 		return ErrAssociationOver
 	}
-	_, err := a.conn.carryOut(ctx, &order{}, a.conn.t.times.Release)
+	_, err := a.conn.carryOut(ctx, &order{})
 	return err
 }
 
 // carryOut gives an order and waits for what becomes of it.
-func (c *serverConn) carryOut(ctx context.Context, o *order, within time.Duration) (Status, error) {
+func (c *serverConn) carryOut(ctx context.Context, o *order) (Status, error) {
 	o.sent, o.done = make(chan struct{}), make(chan struct{})
 	if !c.orders.add(o) {
 		return 0, ErrAssociationOver
@@ -126,15 +126,17 @@ func (c *serverConn) carryOut(ctx context.Context, o *order, within time.Duratio
 		c.orders.withdraw(o)
 		return 0, context.Cause(ctx)
 	}
-	late := time.NewTimer(within)
-	defer late.Stop()
+	var late <-chan time.Time // a release has its deadline where it is said
+	if o.report != nil {
+		late = time.After(c.t.times.Response)
+	}
 	err := errors.New("the peer gave no answer in time")
 	select {
 	case <-o.done:
 		return o.status, o.err
 	case <-ctx.Done():
 		err = context.Cause(ctx)
-	case <-late.C:
+	case <-late:
 	}
 	o.given.Store(true)
 	c.t.wake()
