@@ -52,6 +52,14 @@ func TestKeyObjectsAreTheKeySlicesAndThePictures(t *testing.T) {
 	}
 }
 
+func TestHighdicomReadsTheSelection(t *testing.T) {
+	python(t)
+	ask(t, "kos.py", map[string]any{
+		"path": put(t, t.TempDir(), "key objects", keyObjects(t, header(), found())), "series": seriesUID,
+		"instances": []string{instance(2), instance(20), instance(31), "2.25.16", "2.25.18", "2.25.19", "2.25.20"},
+	})
+}
+
 func TestWithoutNodulesNothingIsOfInterest(t *testing.T) {
 	for _, r := range []*result.Result{ended(result.OutcomeNone, ""), ended(result.OutcomeFailed, "x")} {
 		o := keyObjectOptions()

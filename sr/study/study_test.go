@@ -177,10 +177,44 @@ func TestNothingPrivateIsCopied(t *testing.T) {
 	ct := header("")
 	ct.SetText(0x00091001, "LO", "secret")
 	ct.SetText(0x00090010, "LO", "MAKER")
-	for _, e := range readBack(t, ct, object()).Elements {
-		if e.Tag.Group()%2 == 1 {
-			t.Errorf("%v was copied", e.Tag)
+	item := func() *dataset.Dataset {
+		d := &dataset.Dataset{}
+		for at, v := range map[dataset.Tag]string{
+			0x00090010: "MAKER", 0x00091001: "secret", dataset.CodeValue: "1", dataset.CodingSchemeDesignator: "99X", dataset.CodeMeaning: "one",
+			dataset.RequestedProcedureID: "P-1", dataset.LocalNamespaceEntityID: "HOSPITAL",
+		} {
+			d.SetText(at, at.VR(), v)
 		}
+		return d
+	}
+	request := item()
+	request.SetItems(dataset.RequestedProcedureCodeSequence, item())
+	request.SetItems(dataset.IssuerOfAccessionNumberSequence, item())
+	request.SetItems(dataset.ReferencedStudySequence, item())
+	ct.SetItems(dataset.RequestAttributesSequence, request)
+	elements, err := Elements(ct, object())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := RepertoireOf(ct, false)
+	elements = append(elements, Sequence(tag.ReferencedRequestSequence, r.Requests()...),
+		Sequence(tag.ConceptCodeSequence, r.Coded(item())))
+	seen := 0
+	var look func(d *dataset.Dataset)
+	look = func(d *dataset.Dataset) {
+		for _, e := range d.Elements {
+			seen++
+			if e.Tag.Group()%2 == 1 || bytes.Contains(e.Value, []byte("secret")) {
+				t.Errorf("%v was copied", e.Tag)
+			}
+			for _, i := range e.Items {
+				look(i)
+			}
+		}
+	}
+	look(rewritten(t, elements))
+	if seen < 40 {
+		t.Errorf("only %d attributes were looked at", seen)
 	}
 }
 
