@@ -27,6 +27,9 @@ func (c *Config) Check() []Fault {
 		f.fault("[storage] data_dir", "is empty", "name a folder on a disk with room for a week of series")
 	}
 	f.atLeast("[storage] keep", c.Storage.Keep, Duration(time.Hour))
+	if c.Storage.MaxInstance < MiB {
+		f.fault("[storage] max_instance", fmt.Sprintf("is %v, less than a slice of 512 x 512 and its header", c.Storage.MaxInstance), "write at least \"1 MiB\"; \"5 GiB\" is more than Pixel Data can have")
+	}
 
 	if c.TLS.Listen != "" {
 		f.address("[tls] listen", c.TLS.Listen)

@@ -46,6 +46,7 @@ type Storage struct {
 	DataDir            string   `toml:"data_dir"`
 	Keep               Duration `toml:"keep"`
 	StopReceivingBelow Size     `toml:"stop_receiving_below"`
+	MaxInstance        Size     `toml:"max_instance"`
 }
 
 // TLS is the encrypted listener and this node's identity towards
@@ -184,7 +185,7 @@ const (
 func Default() *Config {
 	return &Config{
 		Node:      Node{AETitle: "PULMONODE", Listen: ":11112", Accept: "ct", MaxAssociations: 64},
-		Storage:   Storage{DataDir: "/var/lib/pulmonode", Keep: Days(7), StopReceivingBelow: 5 * GiB},
+		Storage:   Storage{DataDir: "/var/lib/pulmonode", Keep: Days(7), StopReceivingBelow: 5 * GiB, MaxInstance: 5 * GiB},
 		Complete:  Complete{Quiet: Duration(5 * time.Second), Idle: Duration(time.Minute), MaxAge: Duration(30 * time.Minute)},
 		Select:    Select{MaxSpacingMM: 3, MinSlices: 40, MaxSlices: 3000, MaxObliqueDeg: 10, OnePerStudy: "all"},
 		Inference: Inference{Provider: "auto"},

@@ -58,6 +58,7 @@ listen = 11112
 [storage]
 keep = "a while"
 stop_receiving_below = "much"
+max_instance = "1 KiB"
 [inferense]
 provider = "cpu"
 [select]
@@ -76,7 +77,7 @@ listen = "0.0.0.0:8042"
 	want := []string{
 		"node.ae_titel: no setting has this name\n    did you mean node.ae_title?",
 		"[node] listen: is a whole number; text in quotes is expected",
-		"[storage] keep", "[storage] stop_receiving_below",
+		"[storage] keep", "[storage] stop_receiving_below", "[storage] max_instance: is 1 KiB, less than a slice",
 		"inferense: no setting has this name\n    did you mean inference?",
 		"[select] max_spacing_mm: 99 is out of range",
 		`[[source]] number 1 from: "10.1.0.0/99" is neither`,

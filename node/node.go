@@ -202,7 +202,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		Ready: n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Log: log,
 	})
 	receiver := &Receiver{
-		sources: sources, store: n.store, tracker: n.tracker, metrics: n.metrics, log: log,
+		sources: sources, store: n.store, tracker: n.tracker, metrics: n.metrics, log: log, maxInstance: int64(c.Storage.MaxInstance),
 		report: func(a *dimse.Association, to *source, r *dimse.CommitmentResult) bool {
 			return n.report(background, a, to, r)
 		},

@@ -329,6 +329,34 @@ func TestInstanceCutAnywhere(t *testing.T) {
 	}
 }
 
+// An instance of as many bytes as may be is taken, one of one more is refused as
+// soon as it has too many, and nothing of it is kept.
+func TestLargestInstance(t *testing.T) {
+	s, root := quietSite(t)
+	s.stop()
+	sop, data := slice(t, 0, func(d *dataset.Dataset) { d.Set(dataset.PixelData, "OW", make([]byte, 3<<20)) })
+	s.config.Storage.MaxInstance = config.Size(len(data))
+	s.start()
+	beside := &bystander{s: s, conn: s.ctSyntaxes(dataset.ExplicitLE)}
+	beside.begin(1000)
+	conn := s.ctSyntaxes(dataset.ExplicitLE)
+	if got := s.storeOne(conn, sop, append(slices.Clone(data), 0)); got != dimse.CannotUnderstand {
+		t.Errorf("a byte too many: %v", got)
+	}
+	if kept := s.instances(root); len(kept) != 0 || len(s.incoming()) != 1 {
+		t.Errorf("kept %v, left %v", kept, s.incoming())
+	}
+	if got := s.storeOne(conn, sop, data); got != dimse.Success {
+		t.Errorf("as many as may be: %v", got)
+	}
+	beside.finish()
+	for _, c := range []*dimse.Conn{conn, beside.conn} {
+		if err := c.Release(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A node that is stopped in the middle of an instance takes it to its end and
 // says so; it takes nobody new. The instance is there after the next start.
 func TestStopInTheMiddleOfAnInstance(t *testing.T) {

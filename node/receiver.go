@@ -32,6 +32,8 @@ type Receiver struct {
 	log     *zap.Logger
 	refused audit // a scan of the network must not fill the log
 
+	maxInstance int64 // bytes of a data set
+
 	// Storage commitment: report has a result told to who asked, or is false;
 	// committed takes what a destination says.
 	report    func(*dimse.Association, *source, *dimse.CommitmentResult) bool
@@ -193,7 +195,7 @@ func (s *session) keep(q *dimse.StoreRequest) (status dimse.Status, outcome stri
 		return dimse.OutOfResources, "full", 0, err
 	}
 	defer in.Discard()
-	t := &tee{parser: dataset.NewHeaderParser(q.TransferSyntaxUID, dataset.Limits{}), in: in}
+	t := &tee{parser: dataset.NewHeaderParser(q.TransferSyntaxUID, dataset.Limits{}), in: in, room: s.r.maxInstance}
 	buffer := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buffer)
 	n, err = io.CopyBuffer(t, onlyReader{q.Data}, *buffer)
@@ -252,14 +254,21 @@ func oneUID(header *dataset.Dataset, t dataset.Tag) string {
 	return ""
 }
 
+var errTooLarge = errors.New("the instance is larger than [storage] max_instance: raise it, or send it in parts")
+
 // tee writes to the header's parser and to the disk and remembers which failed.
 type tee struct {
 	parser    *dataset.HeaderParser
 	in        *store.Incoming
+	room      int64 // what may still come
 	bad, full error
 }
 
 func (t *tee) Write(p []byte) (int, error) {
+	if t.room -= int64(len(p)); t.room < 0 {
+		t.bad = errTooLarge
+		return 0, t.bad
+	}
 	if _, err := t.parser.Write(p); err != nil {
 		t.bad = err
 		return 0, err
