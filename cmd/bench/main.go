@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -99,6 +100,7 @@ func (b *bench) run(only, out string) error {
 		if !strings.HasPrefix(r.name, only) || b.ctx.Err() != nil {
 			continue
 		}
+		warnIfBusy()
 		for _, line := range r.run() {
 			line.Name = r.name
 			table = append(table, line)
@@ -114,6 +116,18 @@ func (b *bench) run(only, out string) error {
 
 // one makes a function of one row one of several.
 func one(f func() row) func() []row { return func() []row { return []row{f()} } }
+
+// warnIfBusy says when others are at work on the machine: figures then mean little.
+func warnIfBusy() {
+	var load float64
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return // not Linux
+	}
+	if _, err := fmt.Sscan(string(text), &load); err == nil && load > float64(runtime.NumCPU())+1 {
+		fmt.Printf("the machine is busy: load %.1f on %d cores\n", load, runtime.NumCPU())
+	}
+}
 
 func (r row) print() {
 	on := ""

@@ -100,6 +100,13 @@ var foes = []foe{
 		go c.Write(b)
 		listen(c)
 	}},
+	{"connects and hangs up, a hundred times", func(s *soak, c *net.TCPConn, _ *rand.Rand) {
+		for range 100 {
+			if c, err := net.Dial("tcp", s.node.address); err == nil {
+				c.Close()
+			}
+		}
+	}},
 	{"storm", func(s *soak, c *net.TCPConn, random *rand.Rand) {
 		var all sync.WaitGroup
 		for range storm {
