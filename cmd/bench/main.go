@@ -95,12 +95,12 @@ func (b *bench) run(only, out string) error {
 		{"infer-cpu", one(b.infer)},
 		{"pipeline-cpu", one(b.pipeline)},
 	}
+	warnIfBusy()
 	var table []row
 	for _, r := range rows {
 		if !strings.HasPrefix(r.name, only) || b.ctx.Err() != nil {
 			continue
 		}
-		warnIfBusy()
 		for _, line := range r.run() {
 			line.Name = r.name
 			table = append(table, line)
