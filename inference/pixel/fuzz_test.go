@@ -49,7 +49,8 @@ func FuzzJPEGBaseline(f *testing.F) {
 }
 
 func FuzzJPEGExtended(f *testing.F) {
-	fuzz(f, dataset.JPEGExtended, codestream37x29("extended.jpg"), codestream37x29("baseline.jpg"))
+	fuzz(f, dataset.JPEGExtended, codestream37x29("extended.jpg"), codestream37x29("baseline.jpg"),
+		encodeFlatBlocks([]int{0, 4095, 2048}, 8, 8, 1))
 }
 
 func FuzzJPEGLossless(f *testing.F) {
