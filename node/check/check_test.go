@@ -324,7 +324,7 @@ func TestDestinations(t *testing.T) {
 		{"speaks TLS 1.2, but none of its ciphers that the node allows",
 			older(&tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}}), true, []string{"TLS 1.2 or 1.3"}},
 		{"shows a stranger's certificate", overTLS(stranger.Settings(t, "pacs")), true, []string{"a certificate that is not trusted", "client_ca"}},
-		{"does not trust our certificate", overTLS(distrusts), true, []string{"whether the peer trusts the authority that signed [tls] certificate"}},
+		{"does not trust our certificate", overTLS(distrusts), true, []string{"the authority that signed [tls] certificate"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := plenty()
