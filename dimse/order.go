@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -12,10 +11,10 @@ import (
 // goroutine, which waits for the peer most of the time, is woken to say it between
 // two messages.
 type order struct {
+	ctx    context.Context   // ends when its giver waits no more
 	report *CommitmentResult // nil: a release
 	sent   chan struct{}     // closed when it was said
 	done   chan struct{}     // closed when it was answered, or can't be any more
-	given  atomic.Bool       // up: nobody waits for the answer
 	status Status
 	err    error
 }
@@ -41,28 +40,18 @@ func (q *orders) add(o *order) bool {
 	return !q.over
 }
 
-// next takes the first.
+// next takes the first that is still waited for.
 func (q *orders) next() *order {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) == 0 {
-		return nil
-	}
-	o := q.waiting[0]
-	q.waiting = q.waiting[1:]
-	return o
-}
-
-// withdraw takes one back that its giver no longer waits for.
-func (q *orders) withdraw(o *order) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for i, w := range q.waiting {
-		if w == o {
-			q.waiting = append(q.waiting[:i:i], q.waiting[i+1:]...)
-			return
+	for len(q.waiting) > 0 {
+		o := q.waiting[0]
+		q.waiting = q.waiting[1:]
+		if o.ctx.Err() == nil {
+			return o
 		}
 	}
+	return nil
 }
 
 // end refuses those that wait, and all that come.
@@ -114,7 +103,10 @@ func (a *Association) Release(ctx context.Context) error {
 
 // carryOut gives an order and waits for what becomes of it.
 func (c *serverConn) carryOut(ctx context.Context, o *order) (Status, error) {
-	o.sent, o.done = make(chan struct{}), make(chan struct{})
+	waiting, leave := context.WithCancel(ctx)
+	defer c.t.wake()
+	defer leave()
+	o.ctx, o.sent, o.done = waiting, make(chan struct{}), make(chan struct{})
 	if !c.orders.add(o) {
 		return 0, ErrAssociationOver
 	}
@@ -123,31 +115,27 @@ func (c *serverConn) carryOut(ctx context.Context, o *order) (Status, error) {
 	case <-o.sent:
 	case <-o.done:
 	case <-ctx.Done():
-		c.orders.withdraw(o)
 		return 0, context.Cause(ctx)
 	}
 	var late <-chan time.Time // a release has its deadline where it is said
 	if o.report != nil {
 		late = time.After(c.t.times.Response)
 	}
-	err := errors.New("the peer gave no answer in time")
 	select {
 	case <-o.done:
 		return o.status, o.err
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		return 0, context.Cause(ctx)
 	case <-late:
+		return 0, errors.New("the peer gave no answer in time")
 	}
-	o.given.Store(true)
-	c.t.wake()
-	return 0, err
 }
 
 // say carries out the orders that wait, but none while a report has no answer
 // yet: nothing is invoked beside another (PS3.7 D.3.3.3).
 func (c *serverConn) say() error {
 	t := c.t
-	for c.reported == nil || c.reported.given.Load() {
+	for c.reported == nil || c.reported.ctx.Err() != nil {
 		c.reported = nil
 		o := c.orders.next()
 		if o == nil {

@@ -24,7 +24,8 @@ type Handler interface {
 	Associate(ctx context.Context, a *Association) (Session, error)
 }
 
-// Session is one association's receiver. Its methods are called one at a time.
+// Session is one association's receiver. Its methods are called one at a time. It
+// may be a Committer and a CommitmentReceiver besides.
 type Session interface {
 	// Store takes one instance. The status it returns is the answer, so what it
 	// calls a success must be kept by then. A panic is answered 0110H.
