@@ -225,7 +225,7 @@ Warning: CUDA was not to be had; the CPU was used.
 ID  SIDE   SIZE mm     VOLUME mm3  MALIGNANCY            MARGIN          TEXTURE          CALCIFICATION
 N1  right  10.4 x 8.2  524         high (0.91)           unclear (0.29)  solid (0.81)     absent (0.97)
 N2  left   10.4 x 8.2  524         indeterminate (0.50)  clear (0.75)    subsolid (0.10)  present (0.07)
-N3  -      10.4 x 8.2  524         low (0.04)            clear (1.00)    solid (0.60)     absent (0.99)
+N3  -      10.4 x 8.2  524         low (0.04)            clear (>0.99)   solid (0.60)     absent (0.99)
 In brackets the probability of malignancy, a circumscribed margin, solid texture, absence of calcification.
 
 By pulmonode 1.2.0.

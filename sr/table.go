@@ -64,7 +64,14 @@ func (c Characteristic) String() string {
 	if c.Probability == nil {
 		return word
 	}
-	return fmt.Sprintf("%s (%.2f)", word, *c.Probability)
+	switch p := *c.Probability; { // nothing is said to be certain
+	case p > 0.994:
+		return word + " (>0.99)"
+	case p < 0.006:
+		return word + " (<0.01)"
+	default:
+		return fmt.Sprintf("%s (%.2f)", word, p)
+	}
 }
 
 func number(v *float64, digits int) string {

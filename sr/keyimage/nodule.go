@@ -64,11 +64,13 @@ func (c *canvas) brackets(v view, x0, y0, x1, y1 float64) float64 {
 	half = max(half, 30)
 	arm := half / 2.5
 	in := c.within(v.at)
-	for _, sx := range []float64{-1, 1} {
-		for _, sy := range []float64{-1, 1} {
-			x, y := cx+sx*half, cy+sy*half
-			in.line(x, y, x-sx*arm, y, 1.6, white)
-			in.line(x, y, x, y-sy*arm, 1.6, white)
+	for _, pass := range cased {
+		for _, sx := range []float64{-1, 1} {
+			for _, sy := range []float64{-1, 1} {
+				x, y := cx+sx*half, cy+sy*half
+				in.line(x, y, x-sx*arm, y, 1.6+pass.wider, pass.by)
+				in.line(x, y, x, y-sy*arm, 1.6+pass.wider, pass.by)
+			}
 		}
 	}
 	return half - (v.y(y1)-v.y(y0))/2

@@ -168,8 +168,14 @@ func (c *canvas) contour(v view, m *result.Mask, width int, by color.RGBA) {
 	}
 }
 
-// axis draws a diameter: white within black, so that it shows on tissue, on air
-// and across a contour of any colour.
+// cased are the passes of a line that shows on tissue, on air and across a
+// contour of any colour: white within black.
+var cased = []struct {
+	wider float64
+	by    color.RGBA
+}{{3, black}, {0, white}}
+
+// axis draws a diameter.
 func (c *canvas) axis(v view, a result.Axis) {
 	if a.From == a.To {
 		return
@@ -177,10 +183,7 @@ func (c *canvas) axis(v view, a result.Axis) {
 	x0, y0 := v.place(a.From)
 	x1, y1 := v.place(a.To)
 	c = c.within(v.at)
-	for _, pass := range []struct {
-		wider float64
-		by    color.RGBA
-	}{{3, black}, {0, white}} {
+	for _, pass := range cased {
 		c.line(x0, y0, x1, y1, 2+pass.wider, pass.by)
 		for _, end := range [][2]float64{{x0, y0}, {x1, y1}} {
 			c.disc(end[0], end[1], 3.5+pass.wider/2, pass.by)
