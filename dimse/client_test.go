@@ -244,6 +244,12 @@ func TestClientErrors(t *testing.T) {
 			p.expect("the answer", pdu.AReleaseRP)
 			p.hangUp()
 		}, release, "closed the connection", nil},
+		{"resets in a release collision", func(p *peer) {
+			twoAnswers(p)
+			p.send(pdu.AReleaseRQ)
+			p.expect("the answer", pdu.AReleaseRP)
+			p.reset()
+		}, release, "closed the connection", nil},
 		{"releases again in a release collision", func(p *peer) {
 			twoAnswers(p)
 			p.send(pdu.AReleaseRQ)

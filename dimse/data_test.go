@@ -119,6 +119,11 @@ func TestCommands(t *testing.T) {
 		}
 		return message(3, elements...)
 	}
+	// requested is a request about an instance that is there already (PS3.7 10.1).
+	requested := func(field uint16) []byte {
+		return message(3, commandElement{elRequestedSOPClass, ct}, commandElement{elCommandField, field}, commandElement{elMessageID, uint16(7)}, commandElement{elDataSetType, uint16(noDataSet)},
+			commandElement{elRequestedInstance, "1.2.3"})
+	}
 	// with is the C-STORE-RQ with other elements, without those whose value is nil.
 	with := func(change map[uint16]any) []byte {
 		var elements []commandElement
@@ -179,6 +184,11 @@ func TestCommands(t *testing.T) {
 		// Other services' operations in a storage context.
 		{"C-GET in a storage context", join(request, operation(3, 0x0010, ct), echoRQ(1), release), join(accepted, respond(3, 0x8010, ct, UnrecognizedOperation), echoRSP(1), released), Released},
 		{"C-MOVE in a storage context", join(request, operation(3, 0x0021, ct), echoRQ(1), release), join(accepted, respond(3, 0x8021, ct, UnrecognizedOperation), echoRSP(1), released), Released},
+		{"N-EVENT-REPORT in a storage context", join(request, operation(3, 0x0100, ct), echoRQ(1), release), join(accepted, respond(3, 0x8100, ct, UnrecognizedOperation), echoRSP(1), released), Released},
+		{"N-GET in a storage context", join(request, requested(0x0110), echoRQ(1), release), join(accepted, respond(3, 0x8110, ct, UnrecognizedOperation, "1.2.3"), echoRSP(1), released), Released},
+		{"N-SET in a storage context", join(request, requested(0x0120), echoRQ(1), release), join(accepted, respond(3, 0x8120, ct, UnrecognizedOperation, "1.2.3"), echoRSP(1), released), Released},
+		{"N-ACTION in a storage context", join(request, requested(0x0130), echoRQ(1), release), join(accepted, respond(3, 0x8130, ct, UnrecognizedOperation, "1.2.3"), echoRSP(1), released), Released},
+		{"N-DELETE in a storage context", join(request, requested(0x0150), echoRQ(1), release), join(accepted, respond(3, 0x8150, ct, UnrecognizedOperation, "1.2.3"), echoRSP(1), released), Released},
 		{"N-CREATE in a storage context", join(request, operation(3, 0x0140, ct), echoRQ(1), release), join(accepted, respond(3, 0x8140, ct, UnrecognizedOperation), echoRSP(1), released), Released},
 		{"N-ACTION in the context of Verification", join(request, operation(1, 0x0130, verificationUID), echoRQ(1), release), join(accepted, respond(1, 0x8130, verificationUID, UnrecognizedOperation), echoRSP(1), released), Released},
 	})

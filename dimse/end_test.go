@@ -98,7 +98,7 @@ func TestResets(t *testing.T) {
 			if len(h.stored) > 0 {
 				t.Errorf("kept %q", h.stored)
 			}
-			beside.finish()
+			beside.finishWithin(1 << 20)
 		})
 	}
 }
@@ -155,7 +155,7 @@ func TestEndsWhileTheHandlerDecides(t *testing.T) {
 				p.expectEnd("the answer", test.got)
 			}
 			h.ended(t, test.end)
-			beside.finish()
+			beside.finishWithin(1 << 20)
 		})
 	}
 }
@@ -207,7 +207,7 @@ func TestServerReleases(t *testing.T) {
 			if err := a.Release(context.Background()); err == nil {
 				t.Error("released again")
 			}
-			beside.finish()
+			beside.finishWithin(1 << 20)
 		})
 	}
 }

@@ -124,7 +124,7 @@ func TestSessions(t *testing.T) {
 			if e := <-h.ends; e.How != Released {
 				t.Errorf("ended %+v", e)
 			}
-			beside.finish()
+			beside.finishWithin(4 << 20)
 		})
 	}
 }

@@ -45,8 +45,7 @@ func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
 // should when the peer's time is over.
 func timed(t *testing.T, s *Server, run func(t *testing.T, p *peer)) {
 	bubble(t, s, func(t *testing.T, dial func() *peer) {
-		beside := bystander{dial()}
-		beside.begin(s.Handler.(*handler))
+		beside := dial().standBy(s.Handler.(*handler))
 		stop, stopped := make(chan bool), make(chan bool)
 		go func() {
 			defer close(stopped)
@@ -64,7 +63,7 @@ func timed(t *testing.T, s *Server, run func(t *testing.T, p *peer)) {
 		p.Close()
 		close(stop)
 		<-stopped
-		beside.finish()
+		beside.finishWithin(1 << 20)
 	})
 }
 
