@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/tls"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"reflect"
 	"regexp"
@@ -11,12 +13,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/suyashkumar/dicom/pkg/tag"
 
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/dimse"
 	"github.com/pulmonode/pulmonode/dimse/dataset"
+	"github.com/pulmonode/pulmonode/dimse/pdu"
 	"github.com/pulmonode/pulmonode/inference/pixel"
 	"github.com/pulmonode/pulmonode/inference/result"
 	"github.com/pulmonode/pulmonode/node/deliver"
@@ -219,6 +223,16 @@ func TestConformanceOfDeadlinesAndLimits(t *testing.T) {
 		}
 		same(t, c.head[0], listed, has)
 	}
+	var again []string
+	for _, d := range reportAgain {
+		again = append(again, d.String())
+	}
+	var listed []string
+	for _, r := range conformance(t, "deadline of storage commitment", "default", "of") {
+		listed = append(listed, r[0]+" "+r[1])
+	}
+	same(t, "storage commitment", listed, []string{"answer " + deliver.AnswerAtOnce.String(), "ask again " + deliver.AskAgain.String(),
+		"give up " + deliver.GiveUp.String(), "report again " + strings.Join(again, ", ")})
 	for _, r := range conformance(t, "", "") {
 		want := map[string]string{
 			"implementation class UID": dimse.ImplementationClassUID, "implementation version name": dimse.ImplementationVersion,
@@ -229,6 +243,57 @@ func TestConformanceOfDeadlinesAndLimits(t *testing.T) {
 			t.Errorf("%s is %s", r[0], want)
 		}
 	}
+}
+
+// Each refusal of the table is given by a node that has one place.
+func TestConformanceOfRejections(t *testing.T) {
+	s := newSite(t, func(s *site) { s.config.Node.MaxAssociations = 1 })
+	s.start()
+	ask := func(change func(*pdu.AAssociate)) (net.Conn, []byte) {
+		rq := &pdu.AAssociate{ProtocolVersion: 1, CalledAE: s.config.Node.AETitle, CallingAE: "CT1", ApplicationContext: pdu.ApplicationContext, ImplementationUID: "1.2",
+			Contexts: []pdu.PresentationContext{{ID: 1, AbstractSyntax: dataset.CTImage, TransferSyntaxes: []string{dataset.ExplicitLE}}}}
+		change(rq)
+		b, err := rq.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := net.Dial("tcp", s.node.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(atOnce))
+		answer := make([]byte, 10)
+		if _, err := c.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, answer); err != nil {
+			t.Fatal(err)
+		}
+		return c, answer
+	}
+	var has []string
+	note := func(change func(*pdu.AAssociate)) {
+		c, a := ask(change)
+		c.Close()
+		if pdu.Type(a[0]) != pdu.TypeAAssociateRJ {
+			t.Fatalf("answered % X", a)
+		}
+		has = append(has, fmt.Sprintf("%d %d %d", a[7], a[8], a[9]))
+	}
+	note(func(rq *pdu.AAssociate) { rq.ApplicationContext = "1.2.3" })
+	note(func(rq *pdu.AAssociate) { rq.CallingAE = "UNKNOWN" })
+	note(func(rq *pdu.AAssociate) { rq.CalledAE = "OTHER" })
+	note(func(rq *pdu.AAssociate) { rq.ProtocolVersion = 2 })
+	if _, a := ask(func(*pdu.AAssociate) {}); pdu.Type(a[0]) != pdu.TypeAAssociateAC {
+		t.Fatalf("a good request is answered % X", a)
+	}
+	note(func(*pdu.AAssociate) {})
+	var listed []string
+	for _, r := range conformance(t, "result", "source", "reason", "when") {
+		listed = append(listed, r[0][:1]+" "+r[1][:1]+" "+r[2][:1])
+	}
+	same(t, "rejections", listed, has)
 }
 
 // Defaults are those of the shipped node.toml, which is compared with the

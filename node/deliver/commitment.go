@@ -22,14 +22,14 @@ import (
 // How long destinations are given to answer for what they took (PS3.4 J.3.3 sets
 // no time: archives answer when their tape has it).
 const (
-	// answerAtOnce is how long the association is kept open for an answer on it.
-	answerAtOnce = 5 * time.Second
+	// AnswerAtOnce is how long the association is kept open for an answer on it.
+	AnswerAtOnce = 5 * time.Second
 	// AskAgain is when a question without an answer is put again: the answer, or
 	// where it was to go, may have been lost.
 	AskAgain = time.Hour
-	// giveUp is when nobody asks any more: the objects were taken, and whether they
+	// GiveUp is when nobody asks any more: the objects were taken, and whether they
 	// are kept stays unknown, which is said.
-	giveUp = 24 * time.Hour
+	GiveUp = 24 * time.Hour
 )
 
 // UncommittedError says that the destination has every object and has not said
@@ -73,7 +73,7 @@ func (q *questions) put(transaction string, one question) {
 	if q.byTransaction == nil {
 		q.byTransaction = map[string]question{}
 	}
-	maps.DeleteFunc(q.byTransaction, func(_ string, old question) bool { return one.at.Sub(old.at) > giveUp })
+	maps.DeleteFunc(q.byTransaction, func(_ string, old question) bool { return one.at.Sub(old.at) > GiveUp })
 	q.byTransaction[transaction] = one
 }
 
@@ -118,7 +118,7 @@ func (s *Sender) waitFor(p *sending, receipts map[string]store.Receipt) (*sendin
 	waits := p.left[:0:0]
 	for _, f := range p.left {
 		r := receipts[f.SOPInstanceUID]
-		if r.Asked.IsZero() || now.Sub(r.Asked) < giveUp {
+		if r.Asked.IsZero() || now.Sub(r.Asked) < GiveUp {
 			waits = append(waits, f)
 			continue
 		}
@@ -176,7 +176,7 @@ func (p *sending) ask() error {
 		p.s.asked.forget(request.TransactionUID)
 		return fmt.Errorf("asking %s to answer for %d objects (storage commitment): %w", p.d.Name, len(request.Instances), err)
 	}
-	wait, cancel := context.WithTimeout(p.ctx, cmp.Or(p.s.AnswerWithin, answerAtOnce))
+	wait, cancel := context.WithTimeout(p.ctx, cmp.Or(p.s.AnswerWithin, AnswerAtOnce))
 	defer cancel()
 	if _, err := p.conn.AwaitCommitment(wait, request.TransactionUID); err != nil {
 		p.s.Log.Debug("commitment_awaited", zap.String("destination", p.d.Name), zap.Error(err))

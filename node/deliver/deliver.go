@@ -45,7 +45,7 @@ type Sender struct {
 	Now       func() time.Time // nil: time.Now
 
 	// AnswerWithin is how long an association is kept open for the answer to a
-	// request for storage commitment; zero: answerAtOnce.
+	// request for storage commitment; zero: AnswerAtOnce.
 	AnswerWithin time.Duration
 
 	asked questions
