@@ -69,6 +69,14 @@ func (w *writer) check(n *result.Nodule) error {
 	if _, known := sides[n.Laterality]; !known && n.Laterality != "" {
 		return fmt.Errorf("nodule %s: laterality %q is neither left nor right", n.ID, n.Laterality)
 	}
+	if slices.ContainsFunc(n.CenterLPS[:], func(v float64) bool { return !finite(v) }) {
+		return fmt.Errorf("nodule %s: where its centre lies is not known", n.ID)
+	}
+	for _, a := range []result.Axis{n.LongAxis, n.ShortAxis} {
+		if slices.ContainsFunc(slices.Concat(a.From[:], a.To[:]), func(v float64) bool { return !finite(v) }) {
+			return fmt.Errorf("nodule %s: where an axis lies is not known", n.ID)
+		}
+	}
 	if !finite(n.VolumeMM3) || n.VolumeMM3 <= 0 {
 		return fmt.Errorf("nodule %s: a volume of %v mm3 is no measurement", n.ID, n.VolumeMM3)
 	}
@@ -233,9 +241,6 @@ func (w *writer) nearest(p result.Point) int {
 // beside it, because viewers take coordinates in a group for its region.
 func (w *writer) center(n *result.Nodule) *item {
 	c := n.CenterLPS
-	if !finite(c[0]) || !finite(c[1]) || !finite(c[2]) {
-		return nil
-	}
 	if w.kind.scoord3d {
 		return scoord3d(center, w.frameOfReference, "POINT", c[:]...)
 	}

@@ -413,6 +413,8 @@ func TestRefusals(t *testing.T) {
 		"no identifier":            {nodule(func(n *result.Nodule) { n.ID = "" }), "no identifier"},
 		"no tracking UID":          {nodule(func(n *result.Nodule) { n.TrackingUID = "" }), "tracking UID"},
 		"tracking UID twice":       {nodule(func(n *result.Nodule) { n.TrackingUID = "2.25.11" }), "same tracking UID"},
+		"centre NaN":               {nodule(func(n *result.Nodule) { n.CenterLPS[1] = math.NaN() }), "centre"},
+		"axis infinite":            {nodule(func(n *result.Nodule) { n.LongAxis.To[0] = math.Inf(1) }), "where an axis lies"},
 		"volume NaN":               {nodule(func(n *result.Nodule) { n.VolumeMM3 = math.NaN() }), "no measurement"},
 		"volume 0":                 {nodule(func(n *result.Nodule) { n.VolumeMM3 = 0 }), "no measurement"},
 		"laterality":               {nodule(func(n *result.Nodule) { n.Laterality = "both" }), "neither left nor right"},
