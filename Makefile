@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build codecs runtime peers demo test race lint fuzz bench soak clean
+.PHONY: help build codecs runtime peers demo test race lint fuzz bench validate soak clean
 
 GO      ?= go
 PYTHON  ?= python3
@@ -55,7 +55,7 @@ endef
 PEERS := storescp:dcmtk Orthanc:orthanc gdcmscu:libgdcm-tools dciodvfy:dicom3tools opj_compress:libopenjp2-tools ojph_compress:openjph-tools
 peers: ## DCMTK, Orthanc, GDCM and others, which tests and benchmarks meet
 	@missing=""; \
-	for p in $(PEERS); do command -v $${p%%:*} >/dev/null || missing="$$missing $${p##*:}"; done; \
+	for p in $(PEERS); do command -v $${p%%:*} >/dev/null || [ -e $${p%%:*} ] || missing="$$missing $${p##*:}"; done; \
 	if [ -n "$$missing" ]; then $(call apt,$$missing); fi
 
 .venv-test/done: testdata/oracle/requirements.txt
@@ -104,5 +104,26 @@ SOAK ?= 10m
 soak: build peers .venv-test/done ## good peers and hostile ones at once for SOAK (10m)
 	$(GO) run ./cmd/soak -for $(SOAK)
 
+# OHIF comes without its dependencies: only its built pages are served.
+VALIDATE := .cache/validate
+$(VALIDATE)/done: $(wildcard testdata/validate/*.*)
+	@echo "installing readers from npm and PyPI, OHIF among them"
+	@mkdir -p $(VALIDATE)/ohif
+	@cp testdata/validate/{package.json,package-lock.json,*.mjs} $(VALIDATE)
+	@cd $(VALIDATE) && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@read -r name hash <testdata/validate/ohif.txt; cd $(VALIDATE)/ohif; \
+	[ "$$(cat done 2>/dev/null)" = "$$hash" ] || { npm pack --silent "$$name" >/dev/null; \
+		[ "sha512-$$(openssl dgst -sha512 -binary ohif-app-*.tgz | base64 -w0)" = "$$hash" ] || { echo "$$name is not what ohif.txt says"; exit 1; }; \
+		tar xzf ohif-app-*.tgz; rm ohif-app-*.tgz; echo "$$hash" >done; }
+	@rm -rf $(VALIDATE)/dcmqi
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
+		--target $(VALIDATE)/dcmqi -r testdata/validate/dcmqi.txt || echo "no dcmqi for this machine"
+	@touch $@
+
+validate: PEERS += npm:npm chromium:chromium javac:default-jdk-headless /usr/share/java/pixelmed.jar:libpixelmed-java /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb
+validate: runtime peers .venv-test/done ## other makers' readers, OHIF among them, over a grid of cases; writes docs/validation.md
+	@$(MAKE) --no-print-directory $(VALIDATE)/done || echo "not all readers could be installed; the others go on"
+	$(GO) run ./cmd/validate
+
 clean: ## what was built; downloads and virtual environments too
-	rm -rf bin .cache .venv-test .venv-train bench.json
+	rm -rf bin .cache .venv-test .venv-train bench.json validate.json

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// knownFile lists what readers are known to be wrong about.
+var knownFile = filepath.Join("testdata", "validate", "known.json")
+
+// excuse is a known false positive of one version of a reader.
+type excuse struct {
+	Reader  string `json:"reader"`
+	Version string `json:"version"`
+	Case    string `json:"case,omitempty"`   // a regular expression; empty: any
+	Object  string `json:"object,omitempty"` // likewise
+	Message string `json:"message"`          // likewise
+	Why     string `json:"why"`
+}
+
+func readKnown() ([]excuse, error) {
+	b, err := os.ReadFile(knownFile)
+	if err != nil {
+		return nil, err
+	}
+	var list []excuse
+	if err := json.Unmarshal(b, &list); err != nil {
+		return nil, fmt.Errorf("%s: %w", knownFile, err)
+	}
+	for _, k := range list {
+		for _, pattern := range []string{k.Case, k.Object, k.Message} {
+			if _, err := regexp.Compile(pattern); err != nil {
+				return nil, fmt.Errorf("%s: %w", knownFile, err)
+			}
+		}
+		if k.Message == "" || k.Why == "" || k.Version == "" {
+			return nil, fmt.Errorf("%s: each entry needs message, version and why", knownFile)
+		}
+	}
+	return list, nil
+}
+
+func (k excuse) covers(f finding, version string) bool {
+	return k.Reader == f.Reader && k.Version == version &&
+		regexp.MustCompile(k.Case).MatchString(f.Case) && regexp.MustCompile(k.Object).MatchString(f.Object) && regexp.MustCompile(k.Message).MatchString(f.Message)
+}
+
+// write prints the table and the Errors that nobody expected. A whole run is kept
+// in validate.json and docs/validation.md.
+func (out *outcome) write(known []excuse, whole bool) error {
+	table := out.table()
+	fmt.Println(table)
+	for _, f := range out.Findings {
+		if f.Known == "" {
+			fmt.Printf("%s | %s | %s | %.400s\n", f.Case, f.Object, f.Reader, f.Message)
+		}
+	}
+	if !whole {
+		return nil
+	}
+	b, err := json.MarshalIndent(out, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile("validate.json", append(b, '\n'), 0o666); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join("docs", "validation.md"), []byte(out.page(table, known)), 0o666)
+}
+
+// table has a line for each case and a column for each reader.
+func (out *outcome) table() string {
+	var b strings.Builder
+	row := func(cells []string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
+	head, rule := []string{"case"}, []string{"---"}
+	for _, r := range out.Readers {
+		head, rule = append(head, r.Reader), append(rule, "---")
+	}
+	row(head)
+	row(rule)
+	for _, name := range out.cases {
+		cells := []string{name}
+		for _, r := range out.Readers {
+			cells = append(cells, out.cell(name, r))
+		}
+		row(cells)
+	}
+	return b.String()
+}
+
+func (out *outcome) cell(name string, r presence) string {
+	if r.Missing != "" {
+		return "not here"
+	}
+	i := slices.IndexFunc(out.Verdicts, func(v verdict) bool { return v.Case == name && v.Reader == r.Reader })
+	switch v := out.Verdicts[i]; {
+	case v.Read == 0:
+		return "-"
+	case v.Errors > 0:
+		return fmt.Sprintf("**%d Errors** of %d", v.Errors, v.Read)
+	case v.Known > 0:
+		return fmt.Sprintf("%d read, %d known", v.Read, v.Known)
+	default:
+		return fmt.Sprintf("%d read", v.Read)
+	}
+}
+
+// page is docs/validation.md.
+func (out *outcome) page(table string, known []excuse) string {
+	var b strings.Builder
+	b.WriteString("# What other makers' readers say\n\n")
+	b.WriteString("Written by `make validate`. Each case is a small CT with known nodules; from it a segmentation, reports of all\n")
+	b.WriteString("classes and key images are written and given to the readers. A cell says how many objects a reader read without an\n")
+	b.WriteString("Error; those that compare (highdicom, dcmqi, dcmjs, the adapters, Orthanc, OHIF) found the voxels and measurements\n")
+	b.WriteString("that were put in. \"known\" are false positives, listed below; \"-\" means that the case has nothing for the reader.\n\n")
+	b.WriteString(table)
+	b.WriteString("\n## Readers\n\n| reader | version | seconds |\n| --- | --- | --- |\n")
+	for _, r := range out.Readers {
+		if r.Missing != "" {
+			fmt.Fprintf(&b, "| %s | not here: %s | |\n", r.Reader, r.Missing)
+		} else {
+			fmt.Fprintf(&b, "| %s | %s | %.0f |\n", r.Reader, r.Version, r.Seconds)
+		}
+	}
+	b.WriteString("\n## Known false positives\n\nFrom `testdata/validate/known.json`; each holds for that version of the reader alone.\n\n")
+	b.WriteString("| reader | version | message | why it is none | times |\n| --- | --- | --- | --- | --- |\n")
+	for _, k := range known {
+		times := 0
+		for _, f := range out.Findings {
+			if f.Known == k.Why && f.Reader == k.Reader {
+				times++
+			}
+		}
+		fmt.Fprintf(&b, "| %s | %s | `%s` | %s | %d |\n", k.Reader, k.Version, strings.ReplaceAll(k.Message, "|", `\|`), k.Why, times)
+	}
+	if unexpected := slices.DeleteFunc(slices.Clone(out.Findings), func(f finding) bool { return f.Known != "" }); len(unexpected) > 0 {
+		b.WriteString("\n## Errors\n\n")
+		for _, f := range unexpected {
+			fmt.Fprintf(&b, "- %s, %s, %s: %.400s\n", f.Case, f.Object, f.Reader, f.Message)
+		}
+	}
+	return b.String()
+}
