@@ -120,6 +120,9 @@ func (b *bench) race(command string, ours pair, theirs []pair) (rows []row) {
 		slow := make([]bool, len(all))
 		var limits limitTimes
 		for i := range b.runs + 1 {
+			if b.ctx.Err() != nil {
+				return append(rows, row{Skipped: "it was stopped"})
+			}
 			fmt.Fprintf(os.Stderr, "\r%d associations, run %d of %d  ", n, i, b.runs)
 			for k, p := range all {
 				if failed[k] != nil || p.most > 0 && n > p.most {
