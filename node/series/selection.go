@@ -178,6 +178,8 @@ func (s *Selector) reason(median float64, odd int, even bool) string {
 		return fmt.Sprintf("%d of %d images are localizers (scouts): send the axial stack as a series of its own", s.localizer, s.frames)
 	case s.unplaced > 0:
 		return fmt.Sprintf("%d of %d images do not say where they lie (Image Position and Orientation (Patient)): ask for the series as the scanner made it", s.unplaced, s.frames)
+	case s.refs[""] > 0:
+		return fmt.Sprintf("%d of %d images have no Frame of Reference UID, so no result could be laid over them: ask for the series as the scanner made it", s.refs[""], s.instances)
 	case len(s.refs) > 1:
 		return fmt.Sprintf("the slices lie in %d Frames of Reference, so their places cannot be compared: ask for each scan as a series of its own", len(s.refs))
 	case s.other > 0:

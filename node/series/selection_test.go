@@ -94,6 +94,8 @@ func TestSelect(t *testing.T) {
 			"1 of 100 images have no Pixel Spacing, so nothing in them can be measured: ask for the series as the scanner made it"},
 		{"no position", and(axial, 99, with(func(c *chest) { c.position = nil }).header(99)), Selection{},
 			"1 of 100 images do not say where they lie (Image Position and Orientation (Patient)): ask for the series as the scanner made it"},
+		{"no Frame of Reference", and(axial, 99, with(func(c *chest) { c.frame = "" }).header(99)), Selection{},
+			"1 of 100 images have no Frame of Reference UID, so no result could be laid over them: ask for the series as the scanner made it"},
 		{"two Frames of Reference", and(axial, 99, with(func(c *chest) { c.frame = "1.2.3.98" }).header(99)), Selection{},
 			"the slices lie in 2 Frames of Reference, so their places cannot be compared: ask for each scan as a series of its own"},
 		{"derived", only(with(func(c *chest) { c.imageType = `DERIVED\PRIMARY\AXIAL` }), 100), Selection{},
