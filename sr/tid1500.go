@@ -79,8 +79,8 @@ func (w *writer) searched() string {
 	}
 	g := w.r.Grid
 	s := fmt.Sprintf("Searched were %d slices", len(g.Instances))
-	if g.SliceSpacing > 0 {
-		s += fmt.Sprintf(", %.2f mm apart", g.SliceSpacing)
+	if mm := g.SliceDistance(); mm > 0 {
+		s += fmt.Sprintf(", %.2f mm apart", mm)
 	}
 	s += fmt.Sprintf(", of %d x %d pixels of %.2f x %.2f mm, by %s %s",
 		g.Columns, g.Rows, g.PixelSpacing[1], g.PixelSpacing[0], w.r.Algorithm.Name, w.r.Algorithm.Version)

@@ -44,8 +44,8 @@ func gridDescriptors(g *result.Grid) []*item {
 		num(horizontalSpacing, g.PixelSpacing[1], millimeter),
 		num(verticalSpacing, g.PixelSpacing[0], millimeter),
 	}
-	if g.SliceSpacing > 0 {
-		out = append(out, num(spacingOfSlices, g.SliceSpacing, millimeter))
+	if mm := g.SliceDistance(); mm > 0 {
+		out = append(out, num(spacingOfSlices, mm, millimeter))
 	}
 	if t, err := strconv.ParseFloat(strings.TrimSpace(g.SliceThickness), 64); err == nil && finite(t) && t > 0 {
 		out = append(out, num(sliceThickness, t, millimeter))

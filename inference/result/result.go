@@ -1,14 +1,17 @@
 // Package result holds what an analysis says of one CT series: the types that
 // the pipeline fills, that result.json stores, and that the DICOM documents are
-// written from. It has no behaviour and imports nothing of the pipeline, so a
-// reader of results needs neither ONNX Runtime nor cgo.
+// written from. It imports nothing of the pipeline, so a reader of results needs
+// neither ONNX Runtime nor cgo.
 //
 // All coordinates are in the patient's coordinate system of DICOM (LPS,
 // PS3.3 C.7.6.2.1.1), in millimetres. Voxel indices are column, row, slice
 // (x, y, z); slices ascend along the normal of the image plane.
 package result
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Schema is the version of result.json that this package writes.
 const Schema = 1
@@ -180,11 +183,33 @@ type Grid struct {
 	Instances     []Instance // ascending along the normal
 	Orientation   [6]float64 // Image Orientation (Patient): row, then column cosines
 	PixelSpacing  [2]float64 // mm between rows, mm between columns
-	SliceSpacing  float64    // mm between slice positions
+	SliceSpacing  float64    // mm from slice position to slice position, along the tilt of the gantry if there is one
 
 	OrientationString  string // Image Orientation (Patient) as received
 	PixelSpacingString string // Pixel Spacing as received
 	SliceThickness     string // as received, may be empty
+}
+
+// SliceDistance is how far slices lie apart along their normal, in mm (Spacing
+// Between Slices, PS3.3 C.8.15.3.10), to a nanometre: positions have no more
+// digits that mean something, and 1.2499999999997 would look like another series.
+// It is 0 with fewer than two slices.
+func (g *Grid) SliceDistance() float64 {
+	n := len(g.Instances) - 1
+	if n < 1 {
+		return 0
+	}
+	o, first, last := g.Orientation, g.Instances[0].Position, g.Instances[n].Position
+	normal := Point{o[1]*o[5] - o[2]*o[4], o[2]*o[3] - o[0]*o[5], o[0]*o[4] - o[1]*o[3]}
+	along, length := 0.0, 0.0
+	for i := range normal {
+		along += normal[i] * (last[i] - first[i])
+		length += normal[i] * normal[i]
+	}
+	if length == 0 {
+		return 0
+	}
+	return math.Round(1e6*math.Abs(along)/math.Sqrt(length)/float64(n)) / 1e6
 }
 
 // Instance is one slice's source image.

@@ -122,7 +122,7 @@ func searched(r *result.Result) string {
 	g := r.Grid
 	dy, dx := spacing(g)
 	return fmt.Sprintf("%d slices, %.2f mm apart, of %d × %d pixels of %.2f × %.2f mm",
-		len(g.Instances), g.SliceSpacing, g.Columns, g.Rows, dx, dy)
+		len(g.Instances), g.SliceDistance(), g.Columns, g.Rows, dx, dy)
 }
 
 // counted says from where the numbers of slices count, which are those of the

@@ -1,7 +1,6 @@
 package seg
 
 import (
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,7 +97,7 @@ func shared(g *result.Grid) *dicom.Element {
 	measures := study.Item(
 		study.Text(tag.PixelSpacing, values(g.PixelSpacingString)...),
 	)
-	if s := spacing(g); s > 0 {
+	if s := g.SliceDistance(); s > 0 {
 		measures = append(measures, study.Decimal(tag.SpacingBetweenSlices, s))
 	}
 	if v, err := strconv.ParseFloat(strings.TrimSpace(g.SliceThickness), 64); err == nil && v > 0 {
@@ -108,19 +107,6 @@ func shared(g *result.Grid) *dicom.Element {
 		study.Sequence(tag.PlaneOrientationSequence, study.Item(study.Text(tag.ImageOrientationPatient, values(g.OrientationString)...))),
 		study.Sequence(tag.PixelMeasuresSequence, measures),
 	))
-}
-
-// spacing is the distance of slices along their normal, by the positions of the
-// first and the last, to a nanometre: positions have no more digits that mean
-// something, and 1.2499999999997 would look like another series.
-func spacing(g *result.Grid) float64 {
-	n := len(g.Instances) - 1
-	if n < 1 {
-		return 0
-	}
-	axis, _ := normal(g)
-	d := (along(axis, g.Instances[n].PositionString) - along(axis, g.Instances[0].PositionString)) / float64(n)
-	return math.Round(d*1e6) / 1e6
 }
 
 // perFrame are the functional groups of each frame: its place among the frames
