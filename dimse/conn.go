@@ -28,16 +28,15 @@ const sendFragment = 128 << 10
 // come from others.
 type transport struct {
 	net.Conn
-	in       *bufio.Reader
-	machine  ul.Machine
-	times    Timeouts
-	limits   Limits
-	peerMax  uint32 // what the peer takes; 0: anything
-	left     uint32 // of the PDU that is being read
-	pdvLeft  uint32 // of the value that is being read, when that is a P-DATA-TF
-	pdv      pdu.PDV
-	patience time.Duration // how long the peer may still keep a data set waiting
-	ended    error         // why the association is over, once it is
+	in      *bufio.Reader
+	machine ul.Machine
+	times   Timeouts
+	limits  Limits
+	peerMax uint32 // what the peer takes; 0: anything
+	left    uint32 // of the PDU that is being read
+	pdvLeft uint32 // of the value that is being read, when that is a P-DATA-TF
+	pdv     pdu.PDV
+	ended   error // why the association is over, once it is
 
 	// Deadlines are moved by the association and by others, who want to end its
 	// waiting: mu keeps the association from setting a new one over theirs.
@@ -579,7 +578,8 @@ type dataSet struct {
 	t         *transport
 	contextID byte
 	begun     bool
-	moved     bool // something came since the peer's time was last renewed
+	patience  time.Duration // how long the peer may still keep it waiting
+	moved     bool          // something came since the peer's time was last renewed
 	done      bool
 }
 
@@ -593,14 +593,15 @@ func (d *dataSet) Read(p []byte) (int, error) {
 			d.done = true
 			break
 		}
-		if t.left == 0 && (d.moved || !d.begun) {
-			t.patience, d.moved = t.times.Message, false
+		// It may begin in the PDU of its command: some peers pack them.
+		if !d.begun || t.left == 0 && d.moved {
+			d.patience, d.moved = t.times.Message, false
 		}
 		start := time.Now()
-		if err := t.nextPDV(start.Add(t.patience), inMessage); err != nil {
+		if err := t.nextPDV(start.Add(d.patience), inMessage); err != nil {
 			return 0, fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
 		}
-		t.patience -= time.Since(start)
+		d.patience -= time.Since(start)
 		if t.pdv.Command || t.pdv.ContextID != d.contextID {
 			err := t.abort(ul.Evt19, pdu.ReasonUnexpectedParameter, "a command or another context inside a data set")
 			return 0, fmt.Errorf("%w: %w", io.ErrUnexpectedEOF, err)
@@ -620,11 +621,11 @@ func (d *dataSet) Read(p []byte) (int, error) {
 	waits := t.in.Buffered() == 0
 	if waits {
 		start = time.Now()
-		t.readUntil(start.Add(t.patience))
+		t.readUntil(start.Add(d.patience))
 	}
 	n, err := t.in.Read(p)
 	if waits {
-		t.patience -= time.Since(start)
+		d.patience -= time.Since(start)
 	}
 	t.pdvLeft -= uint32(n)
 	t.left -= uint32(n)

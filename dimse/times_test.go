@@ -99,6 +99,7 @@ func took(t testing.TB, start time.Time, want time.Duration) {
 // defaults are tested: the time is the bubble's.
 func TestServerWaits(t *testing.T) {
 	half := pData(value(3, dataMore, []byte("da")))
+	packed := pData(value(3, commandLast, storeCommand(1)), value(3, dataLast, []byte("data")))
 	for _, test := range []struct {
 		name string
 		sent [][]byte // by parts, after the acceptance from the second
@@ -114,6 +115,8 @@ func TestServerWaits(t *testing.T) {
 		{"for a data set", [][]byte{associateRQ(t, nil), storeRQ(1)}, aborted(0, 0), time.Minute},
 		{"for the rest of a data set", [][]byte{associateRQ(t, nil), storeRQ(1), half}, aborted(0, 0), time.Minute},
 		{"for the rest of a fragment", [][]byte{associateRQ(t, nil), storeRQ(1), half[:13]}, aborted(0, 0), time.Minute},
+		{"for a data set in the PDU of its command", [][]byte{associateRQ(t, nil), packed[:len(packed)-10]}, aborted(0, 0), time.Minute},
+		{"for the rest of a fragment in the PDU of its command", [][]byte{associateRQ(t, nil), packed[:len(packed)-2]}, aborted(0, 0), time.Minute},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			timed(t, &Server{Handler: newHandler()}, func(t *testing.T, p *peer) {
