@@ -18,6 +18,10 @@ import (
 // stages says where the time of an image goes on one association: the node's
 // server, parser and store, run here with a clock between their steps.
 func (b *bench) stages(send func(dir string, port int) *exec.Cmd) ([]string, error) {
+	whole, err := b.split(1)
+	if err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp(b.dir, "stages-")
 	if err != nil {
 		return nil, err
@@ -37,7 +41,7 @@ func (b *bench) stages(send func(dir string, port int) *exec.Cmd) ([]string, err
 	server := &dimse.Server{Handler: w}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	_, sent := timed(send(b.series, l.Addr().(*net.TCPAddr).Port))
+	_, sent := timed(send(whole[0], l.Addr().(*net.TCPAddr).Port))
 	shut := server.Shutdown(b.ctx)
 	<-served
 	if err := errors.Join(sent, shut); err != nil {
@@ -46,15 +50,15 @@ func (b *bench) stages(send func(dir string, port int) *exec.Cmd) ([]string, err
 	if w.images != b.slices {
 		return nil, fmt.Errorf("%d of %d images were stored", w.images, b.slices)
 	}
-	var whole time.Duration
+	var all time.Duration
 	for _, d := range w.spent {
-		whole += d
+		all += d
 	}
 	share := func(d time.Duration, of string) string {
-		return fmt.Sprintf("%5.1f %% %s", 100*d.Seconds()/whole.Seconds(), of)
+		return fmt.Sprintf("%5.1f %% %s", 100*d.Seconds()/all.Seconds(), of)
 	}
-	disk := whole - w.spent[waiting] - w.spent[reading] - w.spent[other]
-	lines := []string{fmt.Sprintf("of %.2f ms an image, in a run with clocks:", whole.Seconds()*1e3/float64(w.images))}
+	disk := all - w.spent[waiting] - w.spent[reading] - w.spent[other]
+	lines := []string{fmt.Sprintf("of %.2f ms an image, in a run with clocks:", all.Seconds()*1e3/float64(w.images))}
 	for _, name := range []string{waiting, reading, other, "create", "write", "fsync", "rename", "fsync folder"} {
 		lines = append(lines, share(w.spent[name], name))
 	}
