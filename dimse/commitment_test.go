@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -851,6 +852,55 @@ func TestReportIsNotAnswered(t *testing.T) {
 			p.send(pdu.AReleaseRQ)
 			p.expect("the release", pdu.AReleaseRP)
 		})
+	})
+}
+
+// awaits is a session whose End waits for its reports.
+type awaits struct {
+	Session
+	Committer
+	reports *sync.WaitGroup
+}
+
+func (s awaits) End(e End) { s.reports.Wait(); s.Session.End(e) }
+
+type awaiting struct {
+	committing
+	reports *sync.WaitGroup
+}
+
+func (h awaiting) Associate(ctx context.Context, a *Association) (Session, error) {
+	s, err := h.committing.Associate(ctx, a)
+	return awaits{s, s.(Committer), h.reports}, err
+}
+
+// End may wait for the session's reports: what is not answered by then is over.
+func TestEndWaitsForReports(t *testing.T) {
+	var reports sync.WaitGroup
+	h := awaiting{committing{newHandler(), func(a *Association, _ *CommitmentRequest) Status {
+		for range 2 {
+			reports.Go(func() {
+				if _, err := a.ReportCommitment(context.Background(), half); err != ErrAssociationOver {
+					t.Errorf("the report: %v", err)
+				}
+			})
+		}
+		return Success
+	}, nil}, &reports}
+	bubble(t, &Server{Handler: h}, func(t *testing.T, dial func() *peer) {
+		p := dial()
+		p.send(commitmentRQ(t))
+		p.expect("the acceptance", commitmentAC(t, 0))
+		p.send(action(1, 1, encoded(t, asked.dataSet())))
+		p.expect("the response", actionRSP(1, 1, Success))
+		p.expect("the first report", event(1, 2, encoded(t, half.dataSet())))
+		p.send(pdu.AReleaseRQ)
+		p.expect("the release", pdu.AReleaseRP)
+		p.Close()
+		synctest.Wait()
+		if len(h.ends) != 1 {
+			t.Error("the session has not ended")
+		}
 	})
 }
 

@@ -400,6 +400,7 @@ func (c *serverConn) associate(rq *pdu.AAssociate, state *tls.ConnectionState) {
 	if err == nil {
 		err = c.messages()
 	}
+	c.quiet() // before End, which may wait for who reports
 	c.end(endOf(err))
 }
 
