@@ -342,7 +342,7 @@ func TestStoreStatuses(t *testing.T) {
 		{OutOfResources, again}, {0xA701, again}, {0xA7FF, again}, {DataSetMismatch, final}, {0xA9FF, final}, {CannotUnderstand, final}, {0xC123, final}, {0xCFFF, final},
 		{ProcessingFailure, again}, {DuplicateInstance, final}, {InvalidInstance, final}, {SOPClassNotSupported, final}, {NotAuthorized, final},
 		{DuplicateInvocation, final}, {UnrecognizedOperation, final}, {MistypedArgument, final},
-		{0x0001, final}, {0xA800, final}, {0xFE00, final}, {0xFF00, final}, {0xFFFF, final}, {0xBFFF, warned}, // which no C-STORE has
+		{0x0001, warned}, {0x0107, warned}, {0x0116, warned}, {0xA800, final}, {0xFE00, final}, {0xFF00, final}, {0xFFFF, final}, {0xBFFF, warned}, // which no C-STORE has
 	}
 	h := newHandler()
 	i := -1

@@ -218,6 +218,20 @@ func TestAbortReachesABusyPeer(t *testing.T) {
 	p.expectEnd("the abort, once for the first and once for all the others", aborted(2, 1), aborted(2, 1))
 }
 
+// Without a list a server takes storage, whatever the UIDs look like: also what is
+// stored by other prefixes, and no query that has the prefix of storage.
+func TestEveryStorageClass(t *testing.T) {
+	for class, want := range map[string]bool{
+		ct: true, "1.2.840.10008.5.1.4.1.1.999": true, commitmentUID: true, verificationUID: true,
+		"1.2.840.10008.5.1.4.34.7": true, "1.2.840.10008.5.1.4.1.1.200.3": true, "1.2.840.10008.5.1.4.1.1.201.1": true,
+		"1.2.840.10008.5.1.4.1.1.200.4": false, "1.2.840.10008.5.1.4.1.1.201.6": false, "1.2.840.10008.5.1.4.1.1.": false, "1.2.840.10008.5.1.4.1.2.2.1": false, "": false,
+	} {
+		if got := (&Server{}).serves(class); got != want {
+			t.Errorf("%q: %v", class, got)
+		}
+	}
+}
+
 func TestStatuses(t *testing.T) {
 	for status, want := range map[Status]struct {
 		text                       string
@@ -236,6 +250,9 @@ func TestStatuses(t *testing.T) {
 		0xB006:  {"B006H (warning: elements discarded)", true, true, false},
 		0xB007:  {"B007H (warning: data set does not match SOP class)", true, true, false},
 		0xB123:  {"B123H (warning)", true, true, false},
+		0x0001:  {"0001H (warning)", true, true, false},
+		0x0107:  {"0107H (warning)", true, true, false},
+		0x0116:  {"0116H (warning)", true, true, false},
 		0xC123:  {"C123H (cannot understand)", false, false, true},
 		0xFE00:  {"FE00H (failure)", false, false, true},
 	} {

@@ -72,8 +72,11 @@ func (s Status) family() Status {
 	return s & 0xFF00
 }
 
-// Warning reports whether the instance was stored with a reservation.
-func (s Status) Warning() bool { return s&0xF000 == 0xB000 }
+// Warning reports whether the instance was stored with a reservation (PS3.7 annex
+// C: 0001H, 0107H, 0116H and those from B000H on).
+func (s Status) Warning() bool {
+	return s&0xF000 == 0xB000 || s == 0x0001 || s == 0x0107 || s == 0x0116
+}
 
 // Stored reports whether the peer has the instance.
 func (s Status) Stored() bool { return s == Success || s.Warning() }

@@ -9,10 +9,29 @@ import (
 	"github.com/pulmonode/pulmonode/dimse/pdu"
 )
 
-// storagePrefix begins the UID of every storage SOP class (PS3.4 B.5).
+// storagePrefix begins the UIDs of nearly all storage SOP classes (PS3.4 B.5), also
+// of those to come.
 const storagePrefix = "1.2.840.10008.5.1.4.1.1."
 
+// exceptions are storage classes elsewhere, and what is none for all its UID.
+var exceptions = map[string]bool{
+	"1.2.840.10008.5.1.4.34.7":  true, // RT Beams Delivery Instruction
+	"1.2.840.10008.5.1.4.34.10": true, // RT Brachy Application Setup Delivery Instruction
+
+	"1.2.840.10008.5.1.4.1.1.200.4": false, // Protocol Approval: FIND, MOVE, GET
+	"1.2.840.10008.5.1.4.1.1.200.5": false,
+	"1.2.840.10008.5.1.4.1.1.200.6": false,
+	"1.2.840.10008.5.1.4.1.1.201.2": false, // Inventory: FIND, MOVE, GET
+	"1.2.840.10008.5.1.4.1.1.201.3": false,
+	"1.2.840.10008.5.1.4.1.1.201.4": false,
+	"1.2.840.10008.5.1.4.1.1.201.5": false, // Inventory Creation
+	"1.2.840.10008.5.1.4.1.1.201.6": false, // Repository Query
+}
+
 func isStorage(class string) bool {
+	if is, ok := exceptions[class]; ok {
+		return is
+	}
 	return len(class) > len(storagePrefix) && strings.HasPrefix(class, storagePrefix)
 }
 
