@@ -48,16 +48,16 @@ type presence struct {
 
 // outcome is the whole of validate.json.
 type outcome struct {
+	Cases    []string   `json:"cases"`
 	Readers  []presence `json:"readers"`
 	Verdicts []verdict  `json:"verdicts"`
 	Findings []finding  `json:"findings"`
-	cases    []string
 }
 
 func main() {
 	v := &validation{python: os.Getenv("PULMONODE_PYTHON")}
 	onlyCase := flag.String("case", "", "only the cases whose names begin so")
-	onlyReader := flag.String("reader", "", "only the readers whose names begin so")
+	onlyReader := flag.String("reader", "", "ask only the readers whose names begin so; the others' answers stay as they are in validate.json")
 	flag.StringVar(&v.cache, "cache", ".cache/validate", "the folder of the readers that make validate installs")
 	flag.StringVar(&v.dir, "keep", "", "a folder for the objects, which stay there; else a temporary one")
 	flag.BoolVar(&v.update, "update", false, "write the golden texts anew")
@@ -65,8 +65,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	v.ctx = ctx
-	whole := *onlyCase == "" && *onlyReader == ""
-	bad, err := v.run(*onlyCase, *onlyReader, whole)
+	bad, err := v.run(*onlyCase, *onlyReader)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "validate:", err)
 		os.Exit(1)
@@ -78,7 +77,7 @@ func main() {
 }
 
 // run returns how many Errors were not expected.
-func (v *validation) run(onlyCase, onlyReader string, whole bool) (int, error) {
+func (v *validation) run(onlyCase, onlyReader string) (int, error) {
 	if v.dir == "" {
 		dir, err := os.MkdirTemp("", "pulmonode-validate-")
 		if err != nil {
@@ -106,15 +105,15 @@ func (v *validation) run(onlyCase, onlyReader string, whole bool) (int, error) {
 			return 0, fmt.Errorf("case %q: %w", cases[i].name, err)
 		}
 		objects = append(objects, made...)
-		out.cases = append(out.cases, cases[i].name)
+		out.Cases = append(out.Cases, cases[i].name)
 	}
-	fmt.Fprintf(os.Stderr, "%d objects of %d cases\n", len(objects), len(out.cases))
+	fmt.Fprintf(os.Stderr, "%d objects of %d cases\n", len(objects), len(out.Cases))
 	asked := slices.DeleteFunc(slices.Clone(readers), func(r reader) bool { return !strings.HasPrefix(r.name, onlyReader) })
 	answers := make([]outcome, len(asked))
 	var group sync.WaitGroup
 	places := make(chan struct{}, 2) // Java and the browser leave a core idle at times
 	for i, r := range asked {
-		answers[i].cases = out.cases
+		answers[i].Cases = out.Cases
 		places <- struct{}{}
 		group.Go(func() {
 			v.ask(r, objects, known, &answers[i])
@@ -129,7 +128,10 @@ func (v *validation) run(onlyCase, onlyReader string, whole bool) (int, error) {
 	for _, x := range out.Verdicts {
 		bad += x.Errors
 	}
-	return bad, out.write(known, whole)
+	if onlyReader != "" {
+		out.addOthers()
+	}
+	return bad, out.write(known, onlyCase == "")
 }
 
 // ask gives a reader all objects of its kinds.
@@ -153,7 +155,7 @@ func (v *validation) ask(r reader, all []object, known []excuse, out *outcome) {
 	here.Seconds = float64(time.Since(began).Round(100*time.Millisecond)) / 1e9
 	out.Readers = append(out.Readers, here)
 	byName := map[string]*verdict{}
-	for _, name := range out.cases {
+	for _, name := range out.Cases {
 		byName[name] = &verdict{Case: name, Reader: r.name}
 	}
 	for _, o := range objects {
@@ -174,7 +176,7 @@ func (v *validation) ask(r reader, all []object, known []excuse, out *outcome) {
 		}
 		out.Findings = append(out.Findings, f)
 	}
-	for _, name := range out.cases {
+	for _, name := range out.Cases {
 		out.Verdicts = append(out.Verdicts, *byName[name])
 	}
 	fmt.Fprintf(os.Stderr, "%-22s %-28s %4d objects, %d Errors, %.0f s\n", r.name, here.Version, len(objects), len(findings), here.Seconds)

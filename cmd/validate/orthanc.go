@@ -168,8 +168,8 @@ func (a *archive) get(path string, body io.Reader) ([]byte, error) {
 	return b, err
 }
 
-// orthancKeeps stores each object, asks for it again and compares data set and
-// patient.
+// orthancKeeps stores each object, asks for it again and compares elements,
+// pixels and patient.
 func orthancKeeps(v *validation, objects []object) (out []finding) {
 	a, err := v.openArchive("orthanc")
 	if err != nil {
@@ -210,7 +210,7 @@ func (a *archive) kept(o object, patient string) error {
 	if err != nil {
 		return err
 	}
-	if err := sameBytes(f, back); err != nil {
+	if err := same(f, back); err != nil {
 		return err
 	}
 	if b, err = a.get("/instances/"+found[0].ID+"/simplified-tags", nil); err != nil {
@@ -223,26 +223,42 @@ func (a *archive) kept(o object, patient string) error {
 	return nil
 }
 
-// sameBytes compares data sets byte for byte; the meta information is each
-// program's own.
-func sameBytes(a, b *dataset.File) error {
-	ours, err := a.DataSet()
-	if err != nil {
+// same compares two files element by element: Orthanc writes sequences with
+// lengths of its own.
+func same(a, b *dataset.File) error {
+	if err := sameElements(a.Header, b.Header); err != nil {
 		return err
 	}
-	defer ours.Close()
-	theirs, err := b.DataSet()
-	if err != nil {
+	if a.Pixel.Length != b.Pixel.Length {
+		return fmt.Errorf("%d bytes of pixels come back for %d", b.Pixel.Length, a.Pixel.Length)
+	}
+	ours, theirs := make([]byte, a.Pixel.Length), make([]byte, b.Pixel.Length)
+	if !a.HasPixels() {
+		return nil
+	}
+	if err := errors.Join(a.ReadPixels(ours, 0), b.ReadPixels(theirs, 0)); err != nil {
 		return err
 	}
-	defer theirs.Close()
-	x, err := io.ReadAll(ours)
-	y, err2 := io.ReadAll(theirs)
-	if err = errors.Join(err, err2); err != nil {
-		return err
+	if !bytes.Equal(ours, theirs) {
+		return errors.New("the pixels come back different")
 	}
-	if !bytes.Equal(x, y) {
-		return fmt.Errorf("the data set comes back different: %d bytes for %d", len(y), len(x))
+	return nil
+}
+
+func sameElements(a, b *dataset.Dataset) error {
+	if len(a.Elements) != len(b.Elements) {
+		return fmt.Errorf("%d elements come back for %d", len(b.Elements), len(a.Elements))
+	}
+	for i := range a.Elements {
+		x, y := &a.Elements[i], &b.Elements[i]
+		if x.Tag != y.Tag || x.VR != y.VR || !bytes.Equal(x.Value, y.Value) || len(x.Items) != len(y.Items) {
+			return fmt.Errorf("%v comes back as %v %s %.60q, not %s %.60q", x.Tag, y.Tag, y.VR, y.Value, x.VR, x.Value)
+		}
+		for j := range x.Items {
+			if err := sameElements(x.Items[j], y.Items[j]); err != nil {
+				return fmt.Errorf("%v: %w", x.Tag, err)
+			}
+		}
 	}
 	return nil
 }

@@ -36,18 +36,11 @@ func kinds(names ...string) func(*specimen, object) bool {
 	return func(_ *specimen, o object) bool { return slices.Contains(names, o.Kind) }
 }
 
-// some are what is given to readers that take seconds for each: of objects that
-// differ in their class alone, one. Those of the short cases are given whole.
-func some(c *specimen, o object) bool {
-	switch o.Kind {
-	case "sr":
-		return len(c.nodules) < 60 && (c.golden || o.Variant == "comprehensive3d")
-	case "seg":
-		return len(c.nodules) < 60
-	case "key":
-		return o.Variant == "1"
-	}
-	return true
+// pixelmedTakes are the objects whose classes it knows. It takes seconds for each:
+// it is given the short cases whole, and of those of an odd geometry one of a kind.
+func pixelmedTakes(c *specimen, o object) bool {
+	one := map[string]string{"seg": "binary", "sr": "comprehensive3d", "kos": "selection"}
+	return one[o.Kind] != "" && o.Variant != "labelmap" && (c.golden || c.viewed && c.chest == nil && o.Variant == one[o.Kind])
 }
 
 // viewed are the segmentations that are opened in the browser.
@@ -58,7 +51,7 @@ func viewed(c *specimen, o object) bool {
 var readers = []reader{
 	{"dciodvfy", every, dicom3tools, dciodvfy},
 	{"dcentvfy", every, dicom3tools, dcentvfy},
-	{"PixelMed", some, pixelmedVersion, pixelmed},
+	{"PixelMed", pixelmedTakes, pixelmedVersion, pixelmed},
 	{"DCMTK dsrdump", kinds("sr", "kos"), program("dsrdump", "--version"), dsrdump},
 	{"DCMTK dsr2xml", kinds("sr", "kos"), program("dsr2xml", "--version"), dsr2xml},
 	{"highdicom", every, pythonPackage("highdicom"), script("oracle.py")},

@@ -50,8 +50,42 @@ func (k excuse) covers(f finding, version string) bool {
 		regexp.MustCompile(k.Case).MatchString(f.Case) && regexp.MustCompile(k.Object).MatchString(f.Object) && regexp.MustCompile(k.Message).MatchString(f.Message)
 }
 
-// write prints the table and the Errors that nobody expected. A whole run is kept
-// in validate.json and docs/validation.md.
+// addOthers takes the answers of the readers that were not asked from the run
+// before, if it was of the same cases.
+func (out *outcome) addOthers() {
+	b, err := os.ReadFile("validate.json")
+	var before outcome
+	if err != nil || json.Unmarshal(b, &before) != nil || !slices.Equal(before.Cases, out.Cases) {
+		return
+	}
+	asked := func(name string) bool {
+		return slices.ContainsFunc(out.Readers, func(p presence) bool { return p.Reader == name })
+	}
+	var others outcome
+	for _, p := range before.Readers {
+		if !asked(p.Reader) {
+			others.Readers = append(others.Readers, p)
+		}
+	}
+	for _, v := range before.Verdicts {
+		if !asked(v.Reader) {
+			others.Verdicts = append(others.Verdicts, v)
+		}
+	}
+	for _, f := range before.Findings {
+		if !asked(f.Reader) {
+			others.Findings = append(others.Findings, f)
+		}
+	}
+	out.Readers, out.Verdicts, out.Findings = append(out.Readers, others.Readers...), append(out.Verdicts, others.Verdicts...), append(out.Findings, others.Findings...)
+	place := func(p presence) int {
+		return slices.IndexFunc(readers, func(r reader) bool { return r.name == p.Reader })
+	}
+	slices.SortStableFunc(out.Readers, func(a, b presence) int { return place(a) - place(b) })
+}
+
+// write prints the table and the Errors that nobody expected. A run of all cases
+// is kept in validate.json and docs/validation.md.
 func (out *outcome) write(known []excuse, whole bool) error {
 	table := out.table()
 	fmt.Println(table)
@@ -60,7 +94,7 @@ func (out *outcome) write(known []excuse, whole bool) error {
 			fmt.Printf("%s | %s | %s | %.400s\n", f.Case, f.Object, f.Reader, f.Message)
 		}
 	}
-	if !whole {
+	if !whole || len(out.Readers) < len(readers) {
 		return nil
 	}
 	b, err := json.MarshalIndent(out, "", " ")
@@ -83,7 +117,7 @@ func (out *outcome) table() string {
 	}
 	row(head)
 	row(rule)
-	for _, name := range out.cases {
+	for _, name := range out.Cases {
 		cells := []string{name}
 		for _, r := range out.Readers {
 			cells = append(cells, out.cell(name, r))

@@ -94,7 +94,7 @@ async function withAdapters() {
   function load(file, truth) {
     const folder = path.join(path.dirname(file), '..', 'ct', caseOf(file));
     const headers = {};
-    for (const f of fs.readdirSync(folder)) {
+    for (const f of fs.readdirSync(folder).filter(f => f.endsWith('.dcm'))) {
       const d = read(path.join(folder, f));
       headers[d.SOPInstanceUID] = d;
     }

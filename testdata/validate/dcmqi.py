@@ -38,6 +38,8 @@ def seg(path, truth, folder):
         image = sitk.ReadImage(str(file))
         array = sitk.GetArrayFromImage(image)
         to_lps = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+        if truth["kind"] == "FRACTIONAL":  # a file for each segment
+            array = np.where(array > 0, int(file.stem), 0)
         for label in np.unique(array[array > 0]):
             index = np.argwhere(array == label)[:, ::-1]
             found[int(label)] = index @ to_lps.T + image.GetOrigin()

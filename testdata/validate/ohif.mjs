@@ -11,7 +11,7 @@ import fs from 'node:fs';
 import puppeteer from 'puppeteer-core';
 
 const [chromium, url, views] = process.argv.slice(2);
-const patience = { timeout: 60_000 };
+const patience = { timeout: 45_000 };
 
 const browser = await puppeteer.launch({
   executablePath: chromium,
