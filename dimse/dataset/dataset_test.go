@@ -440,6 +440,44 @@ func TestDeflatedBombInPixelData(t *testing.T) {
 	}
 }
 
+func TestDeflatedPixelDataIsReadInAnyOrder(t *testing.T) {
+	const size = 100_000
+	b := deflated(withPixels(explicit(t, sample()), size))
+	b = append(FileMeta(MetaInfo{CTImage, "1.2", DeflatedLE, ""}), b...)
+	path := filepath.Join(t.TempDir(), "deflated.dcm")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path, Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{0, 40_000, 80_000, 40_000, 40_000, 0, 95_000, 20_000} {
+		p := make([]byte, 5000)
+		if err := f.ReadPixels(p, int64(at)); err != nil {
+			t.Fatal(err)
+		}
+		for i, v := range p {
+			if v != byte(at+i) {
+				t.Fatalf("byte %d is %d", at+i, v)
+			}
+		}
+	}
+	// A file that ends too early, read on behind that.
+	if err := os.Truncate(path, int64(len(b)-300)); err != nil {
+		t.Fatal(err)
+	}
+	f, err = Open(path, Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := f.ReadPixels(make([]byte, 5000), size-5000); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("cut short: %v", err)
+		}
+	}
+}
+
 func TestInflaterAgreesWithCompressFlate(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for _, level := range []int{flate.NoCompression, flate.HuffmanOnly, 1, 6, 9} {
@@ -560,6 +598,9 @@ func TestFramesOfEncapsulatedPixelData(t *testing.T) {
 	}
 	if _, err := file(2, nil, "ab\xFF\xD9", "cd", "ef").Frame(0, 2); err == nil {
 		t.Error("a frame without an end was taken for one")
+	}
+	if _, err := file(2, []uint32{20, 0}, "ab", "cd", "ef").Frame(0, 2); err == nil {
+		t.Error("a table whose frames overlap was believed")
 	}
 	if _, err := file(2, []uint32{3, 5}, "ab", "cd", "ef").Frame(0, 2); err == nil {
 		t.Error("a table that points between the pieces was believed")

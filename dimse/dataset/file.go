@@ -25,6 +25,7 @@ type File struct {
 	r    io.ReaderAt // nil where Path is opened when needed
 
 	fragments *fragmentList // of encapsulated Pixel Data
+	inflated  *inflatedPixels
 }
 
 // ErrNotPart10 is in the chain of errors about files that are not of PS3.10.
@@ -68,7 +69,7 @@ func Read(r io.ReaderAt, size int64, lim Limits) (*File, error) {
 	if err := meta.readExactly(in); err != nil {
 		return nil, fmt.Errorf("file meta information: %w", err)
 	}
-	f := &File{r: r, size: size, fragments: &fragmentList{}}
+	f := &File{r: r, size: size, fragments: &fragmentList{}, inflated: &inflatedPixels{}}
 	if f.Meta, err = meta.build(); err != nil {
 		return nil, fmt.Errorf("file meta information: %w", err)
 	}
@@ -202,7 +203,8 @@ func (f *fullReader) Read(p []byte) (int, error) {
 }
 
 // ReadPixels fills p from offset bytes into the value of Pixel Data that is not
-// encapsulated.
+// encapsulated. Of a deflated file it is cheap in ascending order alone: there is
+// no way to a frame but through those in front of it.
 func (f *File) ReadPixels(p []byte, offset int64) error {
 	if !f.HasPixels() || f.Pixel.Encapsulated {
 		return fmt.Errorf("no Pixel Data that is not encapsulated")
@@ -211,18 +213,7 @@ func (f *File) ReadPixels(p []byte, offset int64) error {
 		return fmt.Errorf("%w: Pixel Data has %d bytes, %d are needed", ErrTruncated, f.Pixel.Length, offset+int64(len(p)))
 	}
 	if f.TransferSyntax == DeflatedLE {
-		r, err := f.PixelReader()
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		if _, err := io.CopyN(io.Discard, r, offset); err != nil {
-			return fmt.Errorf("reading deflated Pixel Data: %w", err)
-		}
-		if _, err := io.ReadFull(r, p); err != nil {
-			return fmt.Errorf("reading deflated Pixel Data: %w", err)
-		}
-		return nil
+		return f.inflated.read(f, p, offset)
 	}
 	r, c, err := f.open()
 	if err != nil {
@@ -233,6 +224,47 @@ func (f *File) ReadPixels(p []byte, offset int64) error {
 		return fmt.Errorf("reading Pixel Data: %w", err)
 	}
 	return nil
+}
+
+// inflatedPixels goes on behind what was read last of deflated Pixel Data.
+type inflatedPixels struct {
+	mu sync.Mutex
+	r  io.Reader // nil where it has to begin anew
+	at int64     // in the value; below 0 in front of it
+}
+
+func (i *inflatedPixels) read(f *File, p []byte, offset int64) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.r == nil || offset < i.at {
+		section := io.NewSectionReader(reopened{f}, f.base, f.size-f.base)
+		i.r, i.at = flate.NewReader(bufio.NewReaderSize(section, 32<<10)), -f.Pixel.Offset
+	}
+	_, err := io.CopyN(io.Discard, i.r, offset-i.at)
+	if err == nil {
+		_, err = io.ReadFull(i.r, p)
+	}
+	i.at = offset + int64(len(p))
+	if err != nil || i.at+int64(len(p)) > f.Pixel.Length { // no other frame is behind it
+		i.r = nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading deflated Pixel Data: %w", err)
+	}
+	return nil
+}
+
+// reopened is a file that is open only while it is read: what waits for its next
+// frame may wait for ever.
+type reopened struct{ f *File }
+
+func (o reopened) ReadAt(p []byte, offset int64) (int, error) {
+	r, c, err := o.f.open()
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	return r.ReadAt(p, offset)
 }
 
 // maxFragments is far beyond the frames of a CT; a file of 4 GiB could claim 500
@@ -358,7 +390,10 @@ func (f *File) ofFrame(r io.ReaderAt, frame, frames int) ([]fragment, error) {
 	}
 	end := int64(1) << 62
 	if frame+1 < frames {
-		end, _ = offset(frame + 1)
+		// Frames that overlapped would make more of the file than it has.
+		if end, _ = offset(frame + 1); end <= begin {
+			return nil, fmt.Errorf("the offset table has frame %d at %d and frame %d at %d", frame+1, begin, frame+2, end)
+		}
 	}
 	zero := parts[0].offset - 8
 	first, last := -1, -1

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/pulmonode/pulmonode/dimse/dataset"
 	"github.com/pulmonode/pulmonode/inference/pixel"
 	"github.com/pulmonode/pulmonode/inference/result"
 )
@@ -32,7 +34,7 @@ func Load(ctx context.Context, g *Geometry, workers int, progress func(done, tot
 	failed.Store(int64(v.NZ))
 	var mu sync.Mutex
 	done := 0
-	parallel(v.NZ, workers, func(z int) {
+	slice := func(z int) {
 		if int64(z) > failed.Load() || ctx.Err() != nil {
 			return
 		}
@@ -48,6 +50,12 @@ func Load(ctx context.Context, g *Geometry, workers int, progress func(done, tot
 			progress(done, v.NZ)
 			mu.Unlock()
 		}
+	}
+	work := inTurn(g.Slices)
+	parallel(len(work), workers, func(i int) {
+		for _, z := range work[i] {
+			slice(z)
+		}
 	})
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -58,6 +66,30 @@ func Load(ctx context.Context, g *Geometry, workers int, progress func(done, tot
 		}
 	}
 	return v, nil
+}
+
+// inTurn groups slices that are to be decoded one after the other: the frames of a
+// deflated file, in their order in it, as each is inflated from where the last ended.
+func inTurn(list []Slice) [][]int {
+	var work [][]int
+	of := map[*dataset.File]int{}
+	for z := range list {
+		f := list[z].file
+		if f.TransferSyntax != dataset.DeflatedLE {
+			work = append(work, []int{z})
+			continue
+		}
+		i, ok := of[f]
+		if !ok {
+			i = len(work)
+			of[f], work = i, append(work, nil)
+		}
+		work[i] = append(work[i], z)
+	}
+	for _, zs := range work {
+		slices.SortFunc(zs, func(a, b int) int { return list[a].Frame - list[b].Frame })
+	}
+	return work
 }
 
 // parallel calls f for 0..n-1 from several goroutines, in ascending order.

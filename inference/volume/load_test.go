@@ -1,10 +1,15 @@
 package volume
 
 import (
+	"bytes"
+	"compress/flate"
 	"context"
 	"errors"
+	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pulmonode/pulmonode/dimse/dataset"
@@ -45,6 +50,65 @@ func TestLoadIsTheSameForAnyNumberOfWorkers(t *testing.T) {
 		}
 		if !slices.Equal(v.HU, first) {
 			t.Errorf("%d workers give another volume than one", workers)
+		}
+	}
+}
+
+// counting counts the bytes that are read of a file.
+type counting struct {
+	io.ReaderAt
+	n atomic.Int64
+}
+
+func (c *counting) ReadAt(p []byte, offset int64) (int, error) {
+	n, err := c.ReaderAt.ReadAt(p, offset)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// Whatever the order of the slices and the number of workers: by itself, each frame
+// would inflate those in front of it again, which takes minutes of 500.
+func TestFramesOfADeflatedFileAreInflatedOnce(t *testing.T) {
+	s := axial()
+	s.slices, s.rows, s.columns = 64, 64, 64
+	rng := rand.New(rand.NewPCG(1, 2))
+	noise := rng.Perm(4096)
+	s.hu = func(x, y, z int) int { return noise[(x+64*y+z*997)%4096] }
+	frames := rng.Perm(s.slices)
+	plain := s.enhanced(t, frames...)
+	want := load(t, []*dataset.File{plain})
+
+	r, err := plain.DataSet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bytes.NewBuffer(dataset.FileMeta(dataset.MetaInfo{
+		SOPClassUID: dataset.CTImage, SOPInstanceUID: uidOf(0), TransferSyntax: dataset.DeflatedLE,
+	}))
+	w, _ := flate.NewWriter(b, flate.BestSpeed)
+	if _, err := io.Copy(w, r); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, workers := range []int{1, 8} {
+		in := &counting{ReaderAt: bytes.NewReader(b.Bytes())}
+		f, err := dataset.Read(in, int64(b.Len()), dataset.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := stack(t, []*dataset.File{f})
+		in.n.Store(0)
+		v, err := Load(t.Context(), g, workers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(v.HU, want.HU) {
+			t.Errorf("%d workers: other voxels than of the file that is not deflated", workers)
+		}
+		if n := in.n.Load(); n > int64(b.Len()) {
+			t.Errorf("%d workers: %d bytes were read of a file of %d", workers, n, b.Len())
 		}
 	}
 }
