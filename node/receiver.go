@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,6 +33,10 @@ type Receiver struct {
 	log     *zap.Logger
 	refused audit // a scan of the network must not fill the log
 
+	// last numbers the associations of both listeners: each server counts from 1,
+	// and one association must not end what another is bringing.
+	last atomic.Uint64
+
 	maxInstance int64 // bytes of a data set
 
 	// Storage commitment: report has a result told to who asked, or is false;
@@ -44,22 +49,23 @@ type Receiver struct {
 // unknown (PS3.8 9.3.4: rejected-permanent, service user, calling AE title not
 // recognised).
 func (r *Receiver) Associate(_ context.Context, a *dimse.Association) (dimse.Session, error) {
+	id := r.last.Add(1)
 	from, reason, clause := admits(r.sources, a.CallingAE, a.RemoteAddr, a.TLS)
 	if from == nil {
 		r.metrics.Refusals.WithLabelValues(reason).Inc()
 		if left, ok := r.refused.allow(time.Now()); ok {
-			r.log.Warn("association_refused", zap.Int("not_logged_before", left), zap.Uint64("association", a.ID), zap.String("calling_ae", a.CallingAE),
+			r.log.Warn("association_refused", zap.Int("not_logged_before", left), zap.Uint64("association", id), zap.String("calling_ae", a.CallingAE),
 				zap.Stringer("from", a.RemoteAddr), zap.String("reason", clause), shown(a.TLS), zap.String("do", "add a [[source]] row if it may send"))
 		}
 		return nil, &dimse.Reject{Result: 1, Source: 1, Reason: 3}
 	}
 	r.metrics.AssociationsOpen.Inc()
-	r.log.Info("association_opened", zap.Uint64("association", a.ID), zap.String("calling_ae", a.CallingAE), zap.Stringer("from", a.RemoteAddr))
+	r.log.Info("association_opened", zap.Uint64("association", id), zap.String("calling_ae", a.CallingAE), zap.Stringer("from", a.RemoteAddr))
 	if classes := notTaken(a); len(classes) > 0 {
-		r.log.Warn("sop_classes_refused", zap.Uint64("association", a.ID), zap.Strings("sop_classes", classes),
+		r.log.Warn("sop_classes_refused", zap.Uint64("association", id), zap.Strings("sop_classes", classes),
 			zap.String("do", "only CT is taken, unless [node] accept is \"any\""))
 	}
-	return &session{r: r, association: a, source: from, id: a.ID, callingAE: a.CallingAE, from: from.label(), began: time.Now()}, nil
+	return &session{r: r, association: a, source: from, id: id, callingAE: a.CallingAE, from: from.label(), began: time.Now()}, nil
 }
 
 // notTaken lists the SOP classes of an association in which nothing was
@@ -90,7 +96,7 @@ func (r *Receiver) Refused(a *dimse.Association, reject *dimse.Reject) {
 	}
 	r.metrics.Refusals.WithLabelValues(why.word).Inc()
 	if left, ok := r.refused.allow(time.Now()); ok {
-		r.log.Warn("association_refused", zap.Int("not_logged_before", left), zap.Uint64("association", a.ID), zap.String("calling_ae", a.CallingAE),
+		r.log.Warn("association_refused", zap.Int("not_logged_before", left), zap.String("calling_ae", a.CallingAE),
 			zap.String("called_ae", a.CalledAE), zap.Stringer("from", a.RemoteAddr), zap.String("reason", why.clause))
 	}
 }

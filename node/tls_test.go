@@ -25,6 +25,7 @@ import (
 	"github.com/pulmonode/pulmonode/node/admin"
 	"github.com/pulmonode/pulmonode/node/secure"
 	"github.com/pulmonode/pulmonode/node/secure/securetest"
+	"github.com/pulmonode/pulmonode/node/series"
 )
 
 // atOnce is far below every timeout of the node: ARTIM alone is 30 s.
@@ -68,6 +69,43 @@ func fingerprintOf(t *testing.T, identity config.TLS) string {
 	}
 	block, _ := pem.Decode(b)
 	return fmt.Sprintf("sha256:%x", sha256.Sum256(block.Bytes))
+}
+
+// Both listeners count their associations from 1. A goodbye on one must not vouch
+// for the series that the other's brings, which breaks off here.
+func TestAssociationOfOneListenerDoesNotEndThatOfTheOther(t *testing.T) {
+	hospital := securetest.NewAuthority(t)
+	core, logs := observer.New(zap.InfoLevel)
+	s := newSite(t, func(s *site) {
+		s.config.TLS = hospital.Settings(t, "node")
+		s.config.TLS.Listen = "127.0.0.1:0"
+		s.config.Source = append(s.config.Source, config.Source{AETitle: "SECURE", From: []string{"127.0.0.1"}, TLS: true})
+		s.logger = zap.New(core)
+	})
+	s.start()
+	plain, err := s.dial("CT1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		sop, data := slice(t, i, nil)
+		if status := s.storeOne(plain, sop, data); status != dimse.Success {
+			t.Fatalf("slice %d: %v", i, status)
+		}
+	}
+	other, err := s.dialTLS("SECURE", hospital.Settings(t, "scanner"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.until("over", func(*admin.Detail) bool { return logs.FilterMessage("association_ended").Len() == 1 })
+	plain.Abort()
+	s.until("closed", func(*admin.Detail) bool { return logs.FilterMessage("series_closed").Len() == 1 })
+	if reason := logs.FilterMessage("series_closed").All()[0].ContextMap()["reason"]; reason != series.ReasonIdle {
+		t.Errorf("the series that broke off closed as %q", reason)
+	}
 }
 
 // A row binds AE title, network and certificate, all three.
