@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"time"
@@ -242,6 +243,12 @@ func (k *Conn) Accepted(sopClassUID string) []string {
 // response was requested; nil: nothing, so it may not have looked at it.
 func (k *Conn) IdentityResponse() []byte { return k.identity }
 
+// ErrNoContext is in the chain of errors that say that the peer accepted no
+// presentation context for what was to be sent. Nothing was, and the association
+// goes on.
+var ErrNoContext = errors.New("the peer accepted no presentation context")
+
+// context is an accepted one; without a transfer syntax the first of the class.
 func (k *Conn) context(sopClassUID, transferSyntaxUID string) (*PresentationContext, error) {
 	for i := range k.contexts {
 		p := &k.contexts[i]
@@ -250,9 +257,9 @@ func (k *Conn) context(sopClassUID, transferSyntaxUID string) (*PresentationCont
 		}
 	}
 	if transferSyntaxUID == "" {
-		return nil, fmt.Errorf("the peer accepted no presentation context for SOP class %s", sopClassUID)
+		return nil, fmt.Errorf("%w for SOP class %s", ErrNoContext, sopClassUID)
 	}
-	return nil, fmt.Errorf("the peer accepted no presentation context for SOP class %s with transfer syntax %s", sopClassUID, transferSyntaxUID)
+	return nil, fmt.Errorf("%w for SOP class %s with transfer syntax %s", ErrNoContext, sopClassUID, transferSyntaxUID)
 }
 
 // unsent is what a failed write means: often the peer's abort, or what TLS has
@@ -292,6 +299,14 @@ func (k *Conn) response(ctx context.Context, want uint16) (Status, error) {
 		status, ok := cmd.number(elStatus)
 		if field != want || id != k.message || !ok {
 			return 0, k.t.abort(ul.Evt15, 0, fmt.Sprintf("the peer answered message %d with command %04X for message %d", k.message, field, id))
+		}
+		// The replies of N-operations may have a data set (PS3.7 10.1), of which nothing
+		// is defined here. That of another response would be the peer's slip.
+		if want == nActionRSP || want == nEventReportRSP {
+			data := &dataSet{t: k.t, contextID: context, done: !cmd.hasDataSet()}
+			if _, err := io.Copy(io.Discard, data); err != nil {
+				return 0, k.t.ended
+			}
 		}
 		return Status(status), nil
 	}

@@ -307,7 +307,7 @@ func TestNoContextAccepted(t *testing.T) {
 		t.Error(err)
 	}
 	for _, syntax := range []string{explicit, implicit, "1.2.840.10008.1.2.4.50"} {
-		if _, err := conn.Store(t.Context(), StoreObject{ct, "1.2.3", syntax, nil}); err == nil || !strings.Contains(err.Error(), ct+" with transfer syntax "+syntax) {
+		if _, err := conn.Store(t.Context(), StoreObject{ct, "1.2.3", syntax, nil}); !errors.Is(err, ErrNoContext) || !strings.Contains(err.Error(), ct+" with transfer syntax "+syntax) {
 			t.Error(err)
 		}
 	}
@@ -351,6 +351,10 @@ func TestStoreStatuses(t *testing.T) {
 	conn, err := client.Dial(t.Context(), proposal)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// Data of who knows which transfer syntax is not sent in one that was accepted.
+	if _, err := conn.Store(t.Context(), StoreObject{ct, "1.2.3", "", strings.NewReader("data")}); err == nil || !strings.Contains(err.Error(), "no transfer syntax") {
+		t.Error(err)
 	}
 	for _, test := range table {
 		if got, err := conn.Store(t.Context(), object(strings.NewReader("data"))); got != test.status || outcome(got) != test.want || err != nil {

@@ -454,6 +454,14 @@ func TestResultsCrossResponses(t *testing.T) {
 			p.expect("the echo", echoRQ(2))
 			p.send(echoRSP(2))
 		}},
+		"after a response with an action reply": {script: func(p *peer) {
+			p.requestMessage()
+			p.send(inOne([]byte("of whatever kind"), commandElement{elCommandField, uint16(nActionRSP)}, commandElement{elMessageIDResponded, uint16(1)},
+				commandElement{elDataSetType, uint16(1)}, commandElement{elStatus, uint16(Success)}))
+			p.expect("the echo", echoRQ(2))
+			p.send(echoRSP(2), result(7, half))
+			p.expect("the answer", eventRSP(7, 2, Success))
+		}},
 		"before the response to an echo": {script: func(p *peer) {
 			p.requestMessage()
 			p.send(actionRSP(1, 1, Success))

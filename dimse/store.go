@@ -2,6 +2,7 @@ package dimse
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -70,9 +71,12 @@ type StoreObject struct {
 }
 
 // Store sends a C-STORE (PS3.7 9.1.1) and returns the peer's status. An error
-// means that there was none; the association is then over, unless it says
-// that no presentation context fits.
+// means that there was none; the association is then over, unless nothing was
+// sent: ErrNoContext, or an object without its transfer syntax.
 func (k *Conn) Store(ctx context.Context, o StoreObject) (status Status, err error) {
+	if o.TransferSyntaxUID == "" {
+		return 0, errors.New("no transfer syntax: say in StoreObject.TransferSyntaxUID how Data is encoded")
+	}
 	p, err := k.context(o.SOPClassUID, o.TransferSyntaxUID)
 	if err != nil {
 		return 0, err
