@@ -327,7 +327,8 @@ func (k *Conn) answer(ctx context.Context, id byte, cmd command) error {
 	return t.respond(id, cmd, field, message, data, status)
 }
 
-// Abort ends the association at once.
+// Abort ends the association without an answer. The peer has Timeouts.Closing to
+// close the connection.
 func (k *Conn) Abort() {
 	if k.t.ended == nil {
 		k.t.abort(ul.Evt15, 0, "by this side")

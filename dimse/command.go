@@ -17,7 +17,6 @@ const (
 	elPriority           = 0x0700
 	elDataSetType        = 0x0800
 	elStatus             = 0x0900
-	elErrorComment       = 0x0902
 	elAffectedInstance   = 0x1000
 	elRequestedInstance  = 0x1001
 	elEventType          = 0x1002
@@ -84,7 +83,7 @@ func (c command) hasDataSet() bool {
 // commandElement is one element to be written.
 type commandElement struct {
 	element uint16
-	value   any // string (UI, AE, LO) or uint16 (US)
+	value   any // string (UI) or uint16 (US)
 }
 
 // encodeCommand writes a command set, group length first. The elements must
@@ -99,12 +98,8 @@ func encodeCommand(elements []commandElement) []byte {
 			b = binary.LittleEndian.AppendUint32(b, 2)
 			b = binary.LittleEndian.AppendUint16(b, v)
 		case string:
-			pad := byte(0)
-			if e.element == elMoveOriginatorAE || e.element == elErrorComment {
-				pad = ' '
-			}
 			if len(v)%2 == 1 {
-				v += string(pad)
+				v += "\x00"
 			}
 			b = binary.LittleEndian.AppendUint32(b, uint32(len(v)))
 			b = append(b, v...)

@@ -234,7 +234,9 @@ func (t *transport) abort(e ul.Event, reason byte, what string) error {
 		}
 	}
 	if source == pdu.SourceUser && e == ul.Evt19 {
-		source = pdu.SourceProvider // the reason is the provider's; the table's AA-1 leaves it to us
+		// In Sta2 the table has AA-1, as service-user; but only a provider's reason is
+		// significant (PS3.8 9.3.8), and it says what was wrong with the bytes.
+		source = pdu.SourceProvider
 	}
 	if source == pdu.SourceUser {
 		reason = 0

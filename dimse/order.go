@@ -71,8 +71,8 @@ var ErrAssociationOver = errors.New("the association is over")
 // (N-EVENT-REPORT, PS3.4 J.3.3), between two messages. Success means that the peer
 // has it. With any other status, or an error, such as ErrAssociationOver, it
 // should be told by Client.ReportCommitment: many peers release as soon as their
-// request was answered. It is for any goroutine but that of the Session's methods,
-// on whose return it would wait.
+// request was answered. It is for any goroutine but that of the Handler's and
+// Session's methods, on whose return it would wait.
 func (a *Association) ReportCommitment(ctx context.Context, r *CommitmentResult) (Status, error) {
 	c := a.conn
 	if c == nil || !c.mayReport() {
@@ -92,7 +92,7 @@ func (c *serverConn) mayReport() bool {
 
 // Release ends the association in order, between two messages (A-RELEASE-RQ). Most
 // users of storage do not expect it of a provider. It is for any goroutine but
-// that of the Session's methods, on whose return it would wait.
+// that of the Handler's and Session's methods, on whose return it would wait.
 func (a *Association) Release(ctx context.Context) error {
 	if a.conn == nil {
 		return ErrAssociationOver

@@ -25,10 +25,13 @@ type Handler interface {
 }
 
 // Session is one association's receiver. Its methods are called one at a time. It
-// may be a Committer and a CommitmentReceiver besides.
+// may be a Committer and a CommitmentReceiver besides. Their context ends with the
+// association, so it is not for what goes on after that, nor does a peer that
+// breaks off end it: reading Data fails.
 type Session interface {
 	// Store takes one instance. The status it returns is the answer, so what it
-	// calls a success must be kept by then. A panic is answered 0110H.
+	// calls a success must be kept by then. A panic is answered 0110H, and said to
+	// nobody else: a Session logs its own faults.
 	Store(ctx context.Context, r *StoreRequest) Status
 	// End is called once, last.
 	End(e End)
@@ -79,8 +82,8 @@ func (h How) String() string {
 // The ways to end.
 const (
 	Released How = iota // by A-RELEASE
-	Aborted             // by A-ABORT, from either side
-	Broken              // the transport closed, or the server shut down
+	Aborted             // by A-ABORT, from either side: also when a deadline passed or the server shut down
+	Broken              // the transport closed
 )
 
 // Reject refuses an association (PS3.8 9.3.4).
@@ -103,7 +106,7 @@ var (
 type Server struct {
 	AETitle          string   // that peers must call; "": any
 	Handler          Handler  // required
-	AbstractSyntaxes []string // SOP classes accepted besides Verification; nil: every storage class, and storage commitment
+	AbstractSyntaxes []string // SOP classes accepted besides Verification; nil: every storage class, and storage commitment, which a list must name too
 	TransferSyntaxes []string // nil: Explicit and Implicit VR Little Endian
 	Limits           Limits
 	Timeouts         Timeouts
@@ -127,10 +130,12 @@ type Server struct {
 	last      atomic.Uint64
 }
 
-// ErrServerClosed is what Serve returns after Shutdown.
+// ErrServerClosed is what Serve returns as soon as Shutdown has begun.
 var ErrServerClosed = errors.New("dimse: server closed")
 
-// Serve answers the peers of a listener until it fails or Shutdown is called.
+// Serve answers the peers of a listener until that is closed or Shutdown is called;
+// a program that ends should then wait for Shutdown to return. Other errors of
+// Accept, such as a want of descriptors, are waited out.
 func (s *Server) Serve(l net.Listener) error {
 	s.mu.Lock()
 	if s.draining {

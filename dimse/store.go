@@ -38,14 +38,18 @@ func isStorage(class string) bool {
 
 // StoreRequest is a C-STORE-RQ (PS3.7 9.1.1).
 type StoreRequest struct {
-	ContextID                   byte
-	MessageID                   uint16
-	SOPClassUID, SOPInstanceUID string // as in the command, not yet checked against the data set
-	TransferSyntaxUID           string
-	Priority                    uint16
-	MoveOriginatorAE            string
-	MoveOriginatorID            uint16
-	Data                        io.Reader // the data set; io.ErrUnexpectedEOF when the peer breaks off
+	ContextID byte
+	MessageID uint16
+
+	// The UIDs are as in the command: not checked against the data set, and the
+	// instance's not for being a UID: see dataset.ValidUID before it names a file.
+	SOPClassUID, SOPInstanceUID string
+
+	TransferSyntaxUID string
+	Priority          uint16
+	MoveOriginatorAE  string
+	MoveOriginatorID  uint16
+	Data              io.Reader // the data set; io.ErrUnexpectedEOF when the peer breaks off
 }
 
 // store hands a C-STORE to the session.
