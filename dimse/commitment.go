@@ -49,7 +49,9 @@ type Committer interface {
 	// Commit takes a request, whose UIDs are valid. Success means that a result
 	// follows: soon by Association.ReportCommitment, if the peer is still there, else
 	// by Client.ReportCommitment to where it listens. Any other status refuses the
-	// request as a whole. It must not wait for the result to be reported.
+	// request as a whole. It must not wait for the result to be reported. A peer can
+	// ask and ask, and answer no report: how many results wait is for the Committer to
+	// bound, and ResourceLimitation to say.
 	Commit(ctx context.Context, r *CommitmentRequest) Status
 }
 
@@ -152,7 +154,7 @@ func parseRequest(r io.Reader, transferSyntax string, limit int) (*CommitmentReq
 }
 
 // parseResult reads event information. A failure without its reason, which some
-// peers send, is a failure still; what is said both ways is nothing said.
+// peers send, or that is called a success, is a failure still; what is said both ways is nothing said.
 func parseResult(r io.Reader, transferSyntax string, limit int, event uint16) (*CommitmentResult, Status) {
 	d, status := parse(r, transferSyntax, limit)
 	if status != Success {
@@ -179,11 +181,12 @@ func parseResult(r io.Reader, transferSyntax string, limit int, event uint16) (*
 		if status != Success {
 			return nil, status
 		}
-		reason, ok := item.Int(dataset.FailureReason)
-		if !ok {
-			reason = int(ProcessingFailure)
+		value, _ := item.Int(dataset.FailureReason)
+		reason := Status(value)
+		if reason == Success {
+			reason = ProcessingFailure
 		}
-		q.Failed = append(q.Failed, FailedInstance{i, Status(reason)})
+		q.Failed = append(q.Failed, FailedInstance{i, reason})
 		not[i.SOPInstanceUID] = true
 	}
 	for _, item := range committed {
@@ -202,7 +205,9 @@ func parseResult(r io.Reader, transferSyntax string, limit int, event uint16) (*
 // parse reads a data set to its end.
 func parse(r io.Reader, transferSyntax string, limit int) (*dataset.Dataset, Status) {
 	read := &counter{Reader: r}
-	d, err := dataset.ParseHeader(read, transferSyntax, dataset.Limits{HeaderBytes: int64(limit)})
+	// An instance has four elements with its item; none that is real is as short as 64 bytes.
+	elements := max(dataset.DefaultLimits().Elements, limit/16)
+	d, err := dataset.ParseHeader(read, transferSyntax, dataset.Limits{HeaderBytes: int64(limit), Elements: elements})
 	if _, rest := io.Copy(io.Discard, read); rest != nil {
 		return nil, ProcessingFailure // it broke off: nobody will be told
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -983,6 +984,35 @@ func FuzzCommitment(f *testing.F) {
 			t.Fatalf("%v, and %+v", status, r)
 		}
 	})
+}
+
+// The limit is that of bytes: who raises it gets as many instances more.
+func TestManyInstances(t *testing.T) {
+	request := &CommitmentRequest{TransactionUID: "1.2.9"}
+	result := &CommitmentResult{TransactionUID: "1.2.9"}
+	for i := range 40000 {
+		instance := Instance{ct, "2.25." + strconv.Itoa(1e9+i)}
+		request.Instances = append(request.Instances, instance)
+		result.Failed = append(result.Failed, FailedInstance{instance, NoSuchInstance})
+	}
+	const limit = 4 << 20
+	if r, status := parseRequest(bytes.NewReader(encoded(t, request.dataSet())), explicit, limit); status != Success || !reflect.DeepEqual(r, request) {
+		t.Errorf("the request: %v", status)
+	}
+	if r, status := parseResult(bytes.NewReader(encoded(t, result.dataSet())), explicit, limit, eventSomeFailed); status != Success || !reflect.DeepEqual(r, result) {
+		t.Errorf("the result: %v", status)
+	}
+}
+
+// A failure has a reason, and success is none.
+func TestFailureReasons(t *testing.T) {
+	for reason, want := range map[Status]Status{NoSuchInstance: NoSuchInstance, 0x1234: 0x1234, Success: ProcessingFailure} {
+		r := &CommitmentResult{"1.2.9", nil, []FailedInstance{{one, reason}}}
+		got, status := parseResult(bytes.NewReader(encoded(t, r.dataSet())), explicit, 4096, eventSomeFailed)
+		if status != Success || len(got.Failed) != 1 || got.Failed[0].Reason != want {
+			t.Errorf("%v: %+v, %v", reason, got, status)
+		}
+	}
 }
 
 // What is read counts to the limit, also where nothing of it is kept.
