@@ -50,12 +50,12 @@ type Receiver struct {
 // recognised).
 func (r *Receiver) Associate(_ context.Context, a *dimse.Association) (dimse.Session, error) {
 	id := r.last.Add(1)
-	from, reason, clause := admits(r.sources, a.CallingAE, a.RemoteAddr, a.TLS)
+	from, refusal := admits(r.sources, a.CallingAE, a.RemoteAddr, a.TLS)
 	if from == nil {
-		r.metrics.Refusals.WithLabelValues(reason).Inc()
+		r.metrics.Refusals.WithLabelValues(refusal.word).Inc()
 		if left, ok := r.refused.allow(time.Now()); ok {
 			r.log.Warn("association_refused", zap.Int("not_logged_before", left), zap.Uint64("association", id), zap.String("calling_ae", a.CallingAE),
-				zap.Stringer("from", a.RemoteAddr), zap.String("reason", clause), shown(a.TLS), zap.String("do", "add a [[source]] row if it may send"))
+				zap.Stringer("from", a.RemoteAddr), zap.String("reason", refusal.clause), shown(a.TLS), zap.String("do", refusal.remedy))
 		}
 		return nil, &dimse.Reject{Result: 1, Source: 1, Reason: 3}
 	}

@@ -90,16 +90,16 @@ func newSources(rows []config.Source) ([]source, error) {
 func (s *source) label() string { return s.aeTitle }
 
 // admits says which row lets the peer in. The AE title is a label that anyone
-// can give; it counts only together with where it comes from. nil refuses, with
-// the reason as a word for the metrics and a clause for the log.
-func admits(sources []source, callingAE string, remote net.Addr, secure *tls.ConnectionState) (s *source, reason, clause string) {
+// can give; it counts only together with where it comes from. Where none does, it
+// says what the row that came nearest lacks.
+func admits(sources []source, callingAE string, remote net.Addr, secure *tls.ConnectionState) (*source, *sourceRefusal) {
 	host := remote.String()
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}
 	address, err := netip.ParseAddr(host)
 	address = address.Unmap().WithZone("")
-	nearest := 0 // the refusal of the row that came nearest to letting it in
+	nearest := 0
 	for i := range sources {
 		row := &sources[i]
 		at := 0
@@ -112,19 +112,23 @@ func admits(sources []source, callingAE string, remote net.Addr, secure *tls.Con
 		case !row.certificate.is(secure):
 			at = 3
 		default:
-			return row, "", ""
+			return row, nil
 		}
 		nearest = max(nearest, at)
 	}
-	return nil, sourceRefusals[nearest].word, sourceRefusals[nearest].clause
+	return nil, &sourceRefusals[nearest]
 }
 
-// sourceRefusals are what a row can lack, in the order of looking.
-var sourceRefusals = [...]struct{ word, clause string }{
-	{"ae_title", "no [[source]] row has this AE title"},
-	{"network", "the [[source]] rows with this AE title name other networks"},
-	{"tls", "the [[source]] row with this AE title asks for TLS"},
-	{"certificate", "the [[source]] row with this AE title names another certificate"},
+// sourceRefusal is what a row lacks: a word for the metrics, a clause for the log,
+// and what to do if the peer may send.
+type sourceRefusal struct{ word, clause, remedy string }
+
+// sourceRefusals are in the order of looking.
+var sourceRefusals = [...]sourceRefusal{
+	{"ae_title", "no [[source]] row has this AE title", "add a [[source]] row if it may send"},
+	{"network", "the [[source]] rows with this AE title name other networks", "add its address to `from` of the row if it may send"},
+	{"tls", "the [[source]] row with this AE title asks for TLS", "have it call the port of [tls] listen, or set tls = false in the row"},
+	{"certificate", "the [[source]] row with this AE title names another certificate", "write the one shown here into `certificate` of the row if it is the peer's"},
 }
 
 func (s *source) within(a netip.Addr) bool {

@@ -155,7 +155,8 @@ func TestSourcesBindTheCertificate(t *testing.T) {
 		}
 		told := logs.FilterMessage("association_refused").All()
 		logs.TakeAll()
-		if len(told) != 1 || !strings.Contains(fmt.Sprint(told[0].ContextMap()["reason"]), c.reason) || told[0].ContextMap()["certificate"] != fingerprintOf(t, c.with) {
+		if len(told) != 1 || !strings.Contains(fmt.Sprint(told[0].ContextMap()["reason"]), c.reason) || told[0].ContextMap()["certificate"] != fingerprintOf(t, c.with) ||
+			!strings.Contains(fmt.Sprint(told[0].ContextMap()["do"]), "`certificate`") {
 			t.Errorf("%s: logged %v", c.calling, told)
 		}
 	}
