@@ -28,6 +28,7 @@ func image(ct *dataset.Dataset, g *result.Grid, k *kind, shapes []shape) []*dico
 	}
 	return append(append(study.Lossy(ct), k.elements()...),
 		study.Text(tag.ImageType, "DERIVED", "PRIMARY"),
+		study.Text(tag.BodyPartExamined, "CHEST"), // not one of two, so that no side of it is missing (PS3.3 C.7.3.1)
 		study.Text(tag.ContentLabel, "LUNG_NODULES"),
 		study.Text(tag.ContentDescription, study.NotVerified),
 		study.Text(tag.ContentCreatorName, study.Manufacturer+"^"), // a family name; PS3.5 6.2.1 wants its delimiter
