@@ -18,7 +18,8 @@ type Limits struct {
 
 	// Connections are open at once, those included that have not asked for an
 	// association yet, or were refused and do not close; more are closed without a
-	// word. Each may hold a Request. Default 2 * Associations + 16.
+	// word, and Server.NoRequest told. Each may hold a Request. Default
+	// 2 * Associations + 16.
 	Connections int
 
 	// PDU is the longest P-DATA-TF that is offered and taken (PS3.8 D.1). It is

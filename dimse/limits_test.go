@@ -3,6 +3,7 @@ package dimse
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"os"
 	"reflect"
 	"regexp"
@@ -127,10 +128,19 @@ func smaller(t testing.TB, size uint32) []byte {
 // Connections may be bounded apart from associations.
 func TestConnectionsAreBounded(t *testing.T) {
 	h := newHandler()
-	address := start(t, &Server{Handler: h, Limits: Limits{Associations: 64, Connections: 2}})
+	heard := make(chan error, 1)
+	address := start(t, &Server{Handler: h, Limits: Limits{Associations: 64, Connections: 2}, NoRequest: func(remote net.Addr, err error) {
+		if remote == nil {
+			t.Error("nobody")
+		}
+		heard <- err
+	}})
 	beside := newBystander(t, h, address)
 	silent := connect(t, address)
 	connect(t, address).expectEnd("one too many")
+	if err := <-heard; err != ErrTooManyConnections {
+		t.Errorf("the server heard %v", err)
+	}
 	silent.Close()
 	beside.finish()
 }

@@ -117,8 +117,9 @@ type Server struct {
 	Refused func(a *Association, r *Reject)
 
 	// NoRequest, when not nil, hears of each connection that failed before an
-	// association request could be read: a TLS handshake that was refused, or an
-	// *AbortError where what came is no such request. For the log, as Refused.
+	// association request could be read: a TLS handshake that was refused, an
+	// *AbortError where what came is no such request, or ErrTooManyConnections. Who
+	// comes and says nothing is nothing to hear of. For the log, as Refused.
 	NoRequest func(remote net.Addr, err error)
 
 	mu        sync.Mutex
@@ -132,6 +133,9 @@ type Server struct {
 
 // ErrServerClosed is what Serve returns as soon as Shutdown has begun.
 var ErrServerClosed = errors.New("dimse: server closed")
+
+// ErrTooManyConnections is why a connection beyond Limits.Connections was closed.
+var ErrTooManyConnections = errors.New("too many connections are open at once: find out who holds them, or raise the limit")
 
 // Serve answers the peers of a listener until that is closed or Shutdown is called;
 // a program that ends should then wait for Shutdown to return. Other errors of
@@ -173,8 +177,12 @@ func (s *Server) Serve(l net.Listener) error {
 			time.Sleep(wait)
 		default:
 			wait = 0
-			if c := s.add(c); c != nil {
-				go c.serve()
+			added, err := s.add(c)
+			switch err {
+			case nil:
+				go added.serve()
+			case ErrTooManyConnections:
+				s.noRequest(c, err)
 			}
 		}
 	}
@@ -243,18 +251,22 @@ func (c *serverConn) drain() {
 
 // add notes a connection. One too many is closed, as is who comes during a
 // shutdown.
-func (s *Server) add(conn net.Conn) *serverConn {
+func (s *Server) add(conn net.Conn) (*serverConn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.draining || len(s.conns) >= s.Limits.withDefaults().Connections {
+	switch {
+	case s.draining:
 		conn.Close()
-		return nil
+		return nil, ErrServerClosed
+	case len(s.conns) >= s.Limits.withDefaults().Connections:
+		conn.Close()
+		return nil, ErrTooManyConnections
 	}
 	c := &serverConn{server: s, conn: conn, syntax: map[byte]*PresentationContext{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	s.conns[c] = true
 	s.running.Add(1)
-	return c
+	return c, nil
 }
 
 func (s *Server) remove(c *serverConn) {
