@@ -271,8 +271,14 @@ func percent(p *float64) string {
 func (p *page) foot(r *result.Result, report *sr.Report) {
 	p.y += 2
 	if len(report.Nodules) > 0 {
-		p.say("", 8.5, 60, fmt.Sprintf("Malignancy: below %.0f %% low, above %.0f %% high, between indeterminate. Probabilities are the algorithm's. Other findings were not looked for, and nodules can be missed.",
+		p.say("", 8.5, 60, fmt.Sprintf("Malignancy: below %.0f %% low, above %.0f %% high, between indeterminate. Probabilities are the algorithm's.",
 			100*result.MalignancyLow, 100*result.MalignancyHigh))
+	}
+	switch report.Outcome {
+	case result.OutcomeNodules:
+		p.say("", 8.5, 60, "Further nodules can have been missed. Other findings were not looked for.")
+	case result.OutcomeNone:
+		p.say("", 9.5, 0, "This does not exclude nodules: the algorithm can miss some. Other findings were not looked for.")
 	}
 	if a := report.Algorithm; a.Name != "" {
 		p.say("", 8.5, 60, strings.TrimSpace(fmt.Sprintf("Algorithm: %s %s", a.Name, a.Version))+".")

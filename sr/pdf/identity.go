@@ -18,27 +18,33 @@ type fact struct{ name, value string }
 func factsOf(ct *dataset.Dataset) []fact {
 	text := func(t dataset.Tag) string {
 		s, _ := ct.UTF8(t) // what cannot be decoded stands as U+FFFD, which is not drawable
-		return drawn(strings.TrimSpace(s))
+		s = strings.TrimSpace(s)
+		if !drawable(s) {
+			return notShown // a number with letters left out is that of another patient
+		}
+		return s
 	}
 	day := func(t dataset.Tag) string {
-		at, err := time.Parse("20060102", ct.Text(t))
-		if err != nil {
-			return text(t)
+		for _, form := range []string{"20060102", "2006.01.02"} { // the second of ACR-NEMA, PS3.5 6.2
+			if at, err := time.Parse(form, ct.Text(t)); err == nil {
+				return at.Format("2006-01-02")
+			}
 		}
-		return at.Format("2006-01-02")
+		return text(t)
 	}
 	name, _ := ct.UTF8(dataset.PatientName)
 	return []fact{
 		{"Patient", nameOf(name)},
 		{"Patient ID", text(dataset.PatientID)},
-		{"Born", strings.TrimSpace(day(dataset.PatientBirthDate) + "  " + text(dataset.PatientSex))},
+		{"Born", day(dataset.PatientBirthDate)},
+		{"Sex", text(dataset.PatientSex)},
 		{"Accession number", text(dataset.AccessionNumber)},
 		{"Study", strings.TrimSpace(day(dataset.StudyDate) + "  " + text(dataset.StudyDescription))},
 		{"Series", text(dataset.SeriesDescription)},
 	}
 }
 
-// notShown stands for a name that the fonts have not the letters of.
+// notShown stands for a name or a number that the fonts have not the letters of.
 const notShown = "see the header of this object (its script cannot be shown here)"
 
 // nameOf is a person's name (PS3.5 6.2.1) as it is written on paper, by the first

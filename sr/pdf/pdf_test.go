@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,10 +173,11 @@ func TestTheDocumentSaysWhatTheReportSays(t *testing.T) {
 	}
 	negative := "no nodule found"
 	for name, want := range map[string][]string{
-		"nodules":      {"Analysis completed: 3 nodules found.", "Müller, Jörg", "4711", "1950-04-01", "N3", "6.5 x 5.2 mm", "Malignant 72 % (high)", "Clear margin >99 % (clear)"},
+		"nodules":      {"Analysis completed: 3 nodules found.", "Müller, Jörg", "4711", "1950-04-01", "N3", "6.5 x 5.2 mm", "Malignant 72 % (high)", "Clear margin >99 % (clear)",
+			"Further nodules can have been missed."},
 		"not measured": {"not measured"},
-		"none":         {"Analysis completed: no nodule found.", "evaluated for nodules of 3 mm and more"},
-		"part":         {"Analysis of a part", "not wholly in view"},
+		"none":         {"Analysis completed: no nodule found.", "evaluated for nodules of 3 mm and more", "This does not exclude nodules"},
+		"part":         {"Analysis of a part", "not wholly in view", "This does not exclude nodules"},
 		"skipped":      {"NOT ANALYSED", "5.0 mm apart"},
 		"failed":       {"ANALYSIS FAILED", "Slice 12"},
 		"many":         {"N60", "Page 2"},
@@ -208,6 +210,29 @@ func TestNamesAreWrittenInLettersThatTheFontsHave(t *testing.T) {
 	} {
 		if got := nameOf(pn); got != want {
 			t.Errorf("%q is written %q, want %q", pn, got, want)
+		}
+	}
+}
+
+// Whose document it is must be read right or not at all.
+func TestTheHeadSaysOnlyWhatTheHeaderSays(t *testing.T) {
+	for _, c := range []struct {
+		at          dataset.Tag
+		value       string
+		fact, shown string
+	}{
+		{dataset.PatientID, "4711", "Patient ID", "4711"},
+		{dataset.PatientID, "病人1", "Patient ID", notShown},
+		{dataset.AccessionNumber, "放7", "Accession number", notShown},
+		{dataset.PatientBirthDate, "1950.04.01", "Born", "1950-04-01"},
+		{dataset.PatientBirthDate, "", "Born", ""},
+		{dataset.PatientSex, "O", "Sex", "O"},
+		{dataset.StudyDescription, "胸部CT", "Study", "2026-01-02  " + notShown},
+	} {
+		ct := header()
+		ct.SetText(c.at, c.at.VR(), c.value)
+		if facts := factsOf(ct); !slices.Contains(facts, fact{c.fact, c.shown}) {
+			t.Errorf("%v of %q is shown in %q, want %q", c.at, c.value, facts, c.shown)
 		}
 	}
 }
