@@ -173,7 +173,7 @@ func TestTheDocumentSaysWhatTheReportSays(t *testing.T) {
 	}
 	negative := "no nodule found"
 	for name, want := range map[string][]string{
-		"nodules":      {"Analysis completed: 3 nodules found.", "Müller, Jörg", "4711", "1950-04-01", "N3", "6.5 x 5.2 mm", "Malignant 72 % (high)", "Clear margin >99 % (clear)",
+		"nodules": {"Analysis completed: 3 nodules found.", "Müller, Jörg", "4711", "1950-04-01", "N3", "6.5 x 5.2 mm", "Malignant 72 % (high)", "Clear margin >99 % (clear)",
 			"Further nodules can have been missed."},
 		"not measured": {"not measured"},
 		"none":         {"Analysis completed: no nodule found.", "evaluated for nodules of 3 mm and more", "This does not exclude nodules"},

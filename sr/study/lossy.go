@@ -14,11 +14,10 @@ func Lossy(ct *dataset.Dataset) []*dicom.Element {
 		return Item(Text(tag.LossyImageCompression, "00"))
 	}
 	out := Item(Text(tag.LossyImageCompression, "01"))
-	if v := ct.Texts(dataset.LossyImageCompressionRatio); len(v) > 0 {
-		out = append(out, Text(tag.LossyImageCompressionRatio, v...))
-	}
-	if v := ct.Texts(dataset.LossyImageCompressionMethod); len(v) > 0 {
-		out = append(out, Text(tag.LossyImageCompressionMethod, v...))
+	for _, t := range []dataset.Tag{dataset.LossyImageCompressionRatio, dataset.LossyImageCompressionMethod} {
+		if v := valuesOf(ct, t); len(v) > 0 {
+			out = append(out, Text(written(t), v...))
+		}
 	}
 	return out
 }

@@ -381,3 +381,29 @@ func FuzzElements(f *testing.F) {
 		}
 	})
 }
+
+// A ratio that is no number would make an object that other programs refuse.
+func TestLossOfTheImagesIsSaidInWhatIsValid(t *testing.T) {
+	for _, c := range []struct{ ratio, method, wantRatio, wantMethod string }{
+		{"9.5", "ISO_15444_1", "9.5", "ISO_15444_1"},
+		{"10:1", "iso 15444-1", "", ""},
+		{"1234567890.1234567", "ISO_10918_1", "", "ISO_10918_1"},
+		{"", "", "", ""},
+	} {
+		ct := header("")
+		ct.SetText(dataset.LossyImageCompression, "CS", "01")
+		ct.SetText(dataset.LossyImageCompressionRatio, "DS", c.ratio)
+		ct.SetText(dataset.LossyImageCompressionMethod, "CS", c.method)
+		elements, err := Elements(ct, object())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := rewritten(t, append(elements, Lossy(ct)...))
+		if is := got.Text(dataset.LossyImageCompression); is != "01" {
+			t.Errorf("%q, %q: Lossy Image Compression is %q", c.ratio, c.method, is)
+		}
+		if r, m := got.Text(dataset.LossyImageCompressionRatio), got.Text(dataset.LossyImageCompressionMethod); r != c.wantRatio || m != c.wantMethod {
+			t.Errorf("%q, %q are written %q, %q, want %q, %q", c.ratio, c.method, r, m, c.wantRatio, c.wantMethod)
+		}
+	}
+}
