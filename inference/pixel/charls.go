@@ -1,4 +1,4 @@
-//go:build charls
+//go:build charls && cgo
 
 package pixel
 

@@ -70,5 +70,6 @@ func FuzzJPEG2000(f *testing.F) {
 }
 
 func FuzzHTJ2K(f *testing.F) {
-	fuzz(f, dataset.HTJ2K, codestream37x29("lossless.j2c"), codestream37x29("tiles.j2c"), codestream37x29("lossy.j2c"))
+	fuzz(f, dataset.HTJ2K, codestream37x29("lossless.j2c"), codestream37x29("tiles.j2c"), codestream37x29("lossy.j2c"),
+		codestream37x29("asserted.j2c"))
 }

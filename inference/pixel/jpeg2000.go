@@ -73,6 +73,9 @@ func checkJPEG2000(b []byte, p Format) (precision int, err error) {
 			}
 			err = c.size(value, p)
 		case markerCOD:
+			if coded { // OpenJPEG takes two, and which of them counts is its own affair
+				return 0, fmt.Errorf("JPEG 2000 codestream has two coding styles")
+			}
 			err, coded = c.coding(value), true
 		case markerQCD:
 			quantised = true

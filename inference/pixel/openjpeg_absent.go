@@ -1,4 +1,4 @@
-//go:build !openjpeg
+//go:build !openjpeg || !cgo
 
 package pixel
 

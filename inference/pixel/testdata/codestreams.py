@@ -2,6 +2,8 @@
 compress it.
 
     python codestreams.py        (pydicom, DCMTK, OpenJPEG's and OpenJPH's tools)
+
+asserted.j2c is lossless.j2c as a fuzzer changed it.
 """
 import pathlib
 import subprocess
@@ -60,3 +62,9 @@ with tempfile.TemporaryDirectory() as name:
     ):
         form = "-num_decomps 3 -dims {29,37} -num_comps 1 -signed false -bit_depth 12 -downsamp {1,1}"
         subprocess.run(["ojph_compress", "-i", t / "p.yuv", "-o", here / to, *form.split(), *options.split()], check=True)
+    # What openjpeg.go asks OpenJPEG first, whether it decodes HTJ2K.
+    y, x = np.mgrid[0:8, 0:8]
+    (t / "8x8.yuv").write_bytes(((16 * x + 9 * y) % 256).astype("u1").tobytes())
+    form = "-num_decomps 1 -reversible true -dims {8,8} -num_comps 1 -signed false -bit_depth 8 -downsamp {1,1}"
+    to = here.parent / "htj2k_8x8.j2c"
+    subprocess.run(["ojph_compress", "-i", t / "8x8.yuv", "-o", to, *form.split()], check=True)
