@@ -30,23 +30,21 @@ func Text(t tag.Tag, values ...string) *dicom.Element {
 	return inUTF8(t, ascii...)
 }
 
-// inUTF8 is Text of text of others.
+// inUTF8 is Text of text of others. The values become the element's.
 func inUTF8(t tag.Tag, values ...string) *dicom.Element {
-	e := element(t, []string{})
+	e := element(t, values)
 	vr := e.RawValueRepresentation
-	clean := make([]string, len(values))
 	length := max(0, len(values)-1)
 	for i, v := range values {
-		clean[i] = cleaned(vr, v)
-		length += len(clean[i])
+		values[i] = cleaned(vr, v)
+		length += len(values[i])
 	}
 	if length%2 == 1 {
 		switch vr { // the writer pads these with a zero, which PS3.5 6.2 keeps for UI
 		case "AS", "DA", "UC", "UR":
-			clean[len(clean)-1] += " "
+			values[len(values)-1] += " "
 		}
 	}
-	e.Value = element(t, clean).Value
 	return e
 }
 
