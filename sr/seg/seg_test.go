@@ -397,6 +397,46 @@ func TestANoduleKeepsItsColourWhereverItStands(t *testing.T) {
 	}
 }
 
+// Who has the probabilities must be able to make of them what was measured.
+func TestProbabilitiesSayWhereTheContourBegins(t *testing.T) {
+	said := func(r *result.Result) (notes []string) {
+		b, err := Write(header(), r, optionsOf("fractional"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, _ := read(t, b)
+		for _, s := range h.Items(dataset.SegmentSequence) {
+			notes = append(notes, s.Text(dataset.SegmentDescription))
+		}
+		return notes
+	}
+	r := series(64, 64, 8, box{10, 10, 2, 5, 4, 3}, box{30, 30, 2, 5, 4, 3})
+	p := &r.Nodules[1].Probabilities
+	for i, v := range p.Values {
+		p.Values[i] = v / 4 * 3 // another threshold
+	}
+	for i, note := range said(r) {
+		var least, of int
+		if _, err := fmt.Sscanf(note, notCalibrated+" What was measured is the voxels of %d and more of %d.", &least, &of); err != nil || of != result.MostProbable {
+			t.Fatalf("nodule %d: %q: %v", i+1, note, err)
+		}
+		for z := range 8 {
+			for y := range 64 {
+				for x := range 64 {
+					if n := &r.Nodules[i]; n.Mask.At(x, y, z) != (int(probability(n, x, y, z)) >= least) {
+						t.Fatalf("nodule %d: column %d, row %d, slice %d is on the other side of %d", i+1, x, y, z, least)
+					}
+				}
+			}
+		}
+	}
+	// Where a value around the contour is as high as one in it there is no such number.
+	p.Values[0] = 255
+	if notes := said(r); notes[1] != notCalibrated {
+		t.Errorf("the segment says %q", notes[1])
+	}
+}
+
 func TestWhatCannotBePlacedIsRefusedInASentence(t *testing.T) {
 	for _, c := range []struct {
 		name  string

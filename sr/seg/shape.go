@@ -78,7 +78,7 @@ func contours(nodules []result.Nodule) ([]shape, error) {
 }
 
 // notCalibrated stands with every segment of probabilities.
-const notCalibrated = "Probability of each voxel by the refine model, not calibrated; the contour is where it reaches the model's threshold."
+const notCalibrated = "Probability of each voxel by the refine model, not calibrated."
 
 // likelihoods are the segments of the fractional kind.
 func likelihoods(nodules []result.Nodule) ([]shape, error) {
@@ -91,8 +91,27 @@ func likelihoods(nodules []result.Nodule) ([]shape, error) {
 		}
 		out[i] = shapeOf(p)
 		out[i].note = notCalibrated
+		if least, ok := leastOf(n); ok {
+			out[i].note += fmt.Sprintf(" What was measured is the voxels of %d and more of %d.", least, result.MostProbable)
+		}
 	}
 	return out, nil
+}
+
+// leastOf is the value that the contour begins at: the least in it, if what is
+// around it has less.
+func leastOf(n *result.Nodule) (least uint8, ok bool) {
+	p := &n.Probabilities
+	var around uint8
+	least = result.MostProbable
+	for i, v := range p.Values {
+		if n.Mask.At(p.X0+i%p.NX, p.Y0+i/p.NX%p.NY, p.Z0+i/(p.NX*p.NY)) {
+			least = min(least, v)
+		} else {
+			around = max(around, v)
+		}
+	}
+	return least, around < least
 }
 
 func shapeOf(p *result.Probabilities) shape {
