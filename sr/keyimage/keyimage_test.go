@@ -269,6 +269,24 @@ func options(i int) Options {
 	return Options{SOPInstanceUID: fmt.Sprintf("2.25.10%d", i+1), SeriesInstanceUID: "2.25.11", SeriesNumber: 8003, InstanceNumber: i + 1, DeviceUID: "2.25.13"}
 }
 
+func TestTheSummarySaysOfWhatItIs(t *testing.T) {
+	all := make([]shown, 25)
+	for _, c := range []struct {
+		s       sheet
+		partial bool
+		want    string
+	}{
+		{sheet{all: all[:3], end: 3}, false, "3 found"},
+		{sheet{all: all[:3], end: 3}, true, "3 found in this part"},
+		{sheet{all: all, from: 12, end: 24}, false, "25 found; here 13 to 24"},
+		{sheet{all: all, from: 24, end: 25}, true, "25 found in this part; here 25 to 25"},
+	} {
+		if got := c.s.found(c.partial); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}
+
 func TestTheSameResultGivesTheSameBytes(t *testing.T) {
 	var before [][]byte
 	for range 2 {

@@ -28,6 +28,18 @@ type sheet struct {
 	title     string
 }
 
+// found says how many nodules there are, of what, and which of them are listed.
+func (s sheet) found(partial bool) string {
+	words := fmt.Sprintf("%d found", len(s.all))
+	if partial {
+		words += " in this part"
+	}
+	if s.end-s.from < len(s.all) {
+		words += fmt.Sprintf("; here %d to %d", s.from+1, s.end)
+	}
+	return words
+}
+
 // columns of the table, by where they begin.
 var columns = [...]struct {
 	name string
@@ -63,11 +75,7 @@ func summaryPage(p pens, r *result.Result, s sheet) *image.RGBA {
 	if len(found) == 0 {
 		c.nonePart(image.Rect(left, 130, right, 130+emptyPicture), r)
 	} else {
-		words := fmt.Sprintf("%d found", len(s.all))
-		if len(found) < len(s.all) {
-			words += fmt.Sprintf("; here %d to %d", s.from+1, s.end)
-		}
-		c.text(left+p.width(title, head)+18, 66, body, grey, words)
+		c.text(left+p.width(title, head)+18, 66, body, grey, s.found(r.Partial))
 		c.tablePart(150, r, found)
 	}
 	y := table + 30
@@ -199,7 +207,8 @@ func footOf(p pens, r *result.Result) []footLine {
 		say(caption, grey, fmt.Sprintf("Model %s %s, sha256 %s", m.Role, m.Version, m.SHA256))
 	}
 	if len(r.Nodules) > 0 {
-		say(caption, grey, "Probabilities are the algorithm's, with the marks where its words change. Malignancy: below 35 % low, above 65 % high, between indeterminate.")
+		say(caption, grey, fmt.Sprintf("Probabilities are the algorithm's, with the marks where its words change. Malignancy: below %.0f %% low, above %.0f %% high, between indeterminate.",
+			100*result.MalignancyLow, 100*result.MalignancyHigh))
 	}
 	for _, w := range r.Warnings {
 		say(body, amber, "Note: "+w)
