@@ -361,14 +361,23 @@ func check(transactionUID string, instances []Instance, failed []FailedInstance)
 	if len(instances)+len(failed) == 0 {
 		return errors.New("storage commitment of no instance: name at least one")
 	}
-	for _, f := range failed {
-		instances = append(instances[:len(instances):len(instances)], f.Instance)
-	}
 	for _, i := range instances {
-		for _, uid := range []string{i.SOPClassUID, i.SOPInstanceUID} {
-			if err := dataset.ValidUID(uid); err != nil {
-				return fmt.Errorf("instance %.64q of class %.64q: %w", i.SOPInstanceUID, i.SOPClassUID, err)
-			}
+		if err := i.check(); err != nil {
+			return err
+		}
+	}
+	for _, f := range failed {
+		if err := f.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (i Instance) check() error {
+	for _, uid := range []string{i.SOPClassUID, i.SOPInstanceUID} {
+		if err := dataset.ValidUID(uid); err != nil {
+			return fmt.Errorf("instance %.64q of class %.64q: %w", i.SOPInstanceUID, i.SOPClassUID, err)
 		}
 	}
 	return nil

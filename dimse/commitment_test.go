@@ -1002,6 +1002,13 @@ func TestManyInstances(t *testing.T) {
 	if r, status := parseResult(bytes.NewReader(encoded(t, result.dataSet())), explicit, limit, eventSomeFailed); status != Success || !reflect.DeepEqual(r, result) {
 		t.Errorf("the result: %v", status)
 	}
+	before := allocated()
+	if err := check("1.2.9", request.Instances, result.Failed); err != nil {
+		t.Error(err)
+	}
+	if cost := allocated() - before; cost > 1<<20 {
+		t.Errorf("to check it costs %d bytes", cost)
+	}
 }
 
 // A failure has a reason, and success is none.
