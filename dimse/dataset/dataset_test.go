@@ -602,6 +602,15 @@ func TestFramesOfEncapsulatedPixelData(t *testing.T) {
 	if _, err := file(2, []uint32{20, 0}, "ab", "cd", "ef").Frame(0, 2); err == nil {
 		t.Error("a table whose frames overlap was believed")
 	}
+	// Offsets of 64 bits, the last beyond any file.
+	f := file(3, nil, "ab", "cd", "ef", "gh")
+	f.Header.Elements = append(f.Header.Elements, Element{Tag: ExtendedOffsetTable, VR: "OV", Value: slices.Concat(
+		binary.LittleEndian.AppendUint64(nil, 0), binary.LittleEndian.AppendUint64(nil, 20), binary.LittleEndian.AppendUint64(nil, 1<<63-1))})
+	for i, want := range []string{"abcd", "efgh", ""} {
+		if got, err := f.Frame(i, 3); string(got) != want || (err == nil) != (i < 2) {
+			t.Errorf("64-bit offsets: frame %d is %q, %v", i, got, err)
+		}
+	}
 	if _, err := file(2, []uint32{3, 5}, "ab", "cd", "ef").Frame(0, 2); err == nil {
 		t.Error("a table that points between the pieces was believed")
 	}

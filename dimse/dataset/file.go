@@ -3,12 +3,14 @@ package dataset
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/flate"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 )
 
@@ -395,23 +397,15 @@ func (f *File) ofFrame(r io.ReaderAt, frame, frames int) ([]fragment, error) {
 			return nil, fmt.Errorf("the offset table has frame %d at %d and frame %d at %d", frame+1, begin, frame+2, end)
 		}
 	}
-	zero := parts[0].offset - 8
-	first, last := -1, -1
-	for i, p := range parts {
-		if at := p.offset - 8 - zero; at == begin {
-			first = i
-		} else if at < end {
-			last = i
-			continue
-		} else {
-			break
-		}
-		last = i
+	at := func(offset int64) (int, bool) {
+		return slices.BinarySearchFunc(parts, offset, func(p fragment, offset int64) int { return cmp.Compare(p.offset-parts[0].offset, offset) })
 	}
-	if first < 0 || last < first {
+	first, ok := at(begin)
+	if !ok {
 		return nil, fmt.Errorf("the offset table does not fit the fragments of Pixel Data")
 	}
-	return parts[first : last+1], nil
+	last, _ := at(end)
+	return parts[first:last], nil
 }
 
 // byEnds finds the fragments of a frame without an offset table: EOI of JPEG and
