@@ -166,7 +166,7 @@ func (w *writer) keySlice(n *result.Nodule, a result.Axis) (int, error) {
 	if best < 0 {
 		return 0, fmt.Errorf("nodule %s: its key slice is not an image of the series", n.ID)
 	}
-	if limit := max(w.r.Grid.SliceSpacing/2, 0.1); distance > limit {
+	if limit := max(w.r.Grid.SliceDistance()/2, 0.1); distance > limit {
 		return 0, fmt.Errorf("nodule %s: an axis lies %.1f mm off its key slice", n.ID, distance)
 	}
 	return best, nil
@@ -174,9 +174,7 @@ func (w *writer) keySlice(n *result.Nodule, a result.Axis) (int, error) {
 
 // offPlane is how far p lies from the plane of slice z.
 func offPlane(g *result.Grid, z int, p result.Point) float64 {
-	o := g.Orientation
-	normal := result.Point{o[1]*o[5] - o[2]*o[4], o[2]*o[3] - o[0]*o[5], o[0]*o[4] - o[1]*o[3]}
-	d := 0.0
+	normal, d := g.Normal(), 0.0
 	for i := range p {
 		d += (p[i] - g.Instances[z].Position[i]) * normal[i]
 	}

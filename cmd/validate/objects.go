@@ -90,12 +90,16 @@ func (c *specimen) objects(ctx context.Context, dir string) ([]object, error) {
 			}
 		}
 	}
-	pictures, err := keyimage.Draw(r)
+	pages, err := keyimage.Pages(r)
 	if err != nil {
 		return nil, err
 	}
 	var keys []sr.Object
-	for i, p := range pictures {
+	for i, page := range pages {
+		p, err := page.Draw()
+		if err != nil {
+			return nil, err
+		}
 		o := keyimage.Options{
 			SOPInstanceUID: uid(series, "key", i), SeriesInstanceUID: uid(series, "key series", 0),
 			SeriesNumber: 7001, InstanceNumber: i + 1, DeviceUID: uid("", "device", 0),

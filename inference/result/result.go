@@ -199,17 +199,25 @@ func (g *Grid) SliceDistance() float64 {
 	if n < 1 {
 		return 0
 	}
-	o, first, last := g.Orientation, g.Instances[0].Position, g.Instances[n].Position
-	normal := Point{o[1]*o[5] - o[2]*o[4], o[2]*o[3] - o[0]*o[5], o[0]*o[4] - o[1]*o[3]}
-	along, length := 0.0, 0.0
+	first, last, normal := g.Instances[0].Position, g.Instances[n].Position, g.Normal()
+	along := 0.0
 	for i := range normal {
 		along += normal[i] * (last[i] - first[i])
-		length += normal[i] * normal[i]
 	}
+	return math.Round(1e6*math.Abs(along)/float64(n)) / 1e6
+}
+
+// Normal is the direction that slices ascend in, of length 1 (PS3.3
+// C.7.6.2.1.1): the cross product of rows and columns. It is 0 where these are
+// not two directions.
+func (g *Grid) Normal() Point {
+	o := g.Orientation
+	n := Point{o[1]*o[5] - o[2]*o[4], o[2]*o[3] - o[0]*o[5], o[0]*o[4] - o[1]*o[3]}
+	length := math.Sqrt(n[0]*n[0] + n[1]*n[1] + n[2]*n[2])
 	if length == 0 {
-		return 0
+		return Point{}
 	}
-	return math.Round(1e6*math.Abs(along)/math.Sqrt(length)/float64(n)) / 1e6
+	return Point{n[0] / length, n[1] / length, n[2] / length}
 }
 
 // Instance is one slice's source image.

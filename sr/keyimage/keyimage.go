@@ -66,7 +66,7 @@ func Pages(r *result.Result) ([]Page, error) {
 			p.Title = fmt.Sprintf("Summary of nodules, page %d of %d", i+1, sheets)
 		}
 		p.draw = func(with pens) *image.RGBA {
-			return summaryPage(with, r, sheet{found, i * rowsOfPage, min((i+1)*rowsOfPage, len(found)), p.Title})
+			return summaryPage(with, r, sheet{found, i * rowsOfPage, min((i+1)*rowsOfPage, len(found))})
 		}
 		out = append(out, p)
 	}
@@ -80,23 +80,6 @@ func (p Page) Draw() (Picture, error) {
 		return Picture{}, fmt.Errorf("drawing key images: %w", err)
 	}
 	return Picture{p, p.draw(with)}, nil
-}
-
-// Draw draws all pages at once, which for many nodules takes much memory.
-func Draw(r *result.Result) ([]Picture, error) {
-	pages, err := Pages(r)
-	if err != nil {
-		return nil, err
-	}
-	var out []Picture
-	for _, p := range pages {
-		picture, err := p.Draw()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, picture)
-	}
-	return out, nil
 }
 
 // shown is a nodule with the slice that shows it.

@@ -70,13 +70,21 @@ func series(side, n int) *result.Result {
 	return r
 }
 
-func drawn(t *testing.T, r *result.Result) []Picture {
+func drawn(t testing.TB, r *result.Result) []Picture {
 	t.Helper()
-	p, err := Draw(r)
+	pages, err := Pages(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p
+	var out []Picture
+	for _, p := range pages {
+		picture, err := p.Draw()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, picture)
+	}
+	return out
 }
 
 func TestEachNoduleHasAPictureAndTheSeriesASummary(t *testing.T) {
@@ -111,8 +119,8 @@ func TestEachNoduleHasAPictureAndTheSeriesASummary(t *testing.T) {
 
 func TestWhatWasNotAnalysedHasNoPictures(t *testing.T) {
 	for _, o := range []result.Outcome{result.OutcomeSkipped, result.OutcomeFailed} {
-		if p, err := Draw(&result.Result{Outcome: o, Reason: "slices are 5 mm apart"}); p != nil || err != nil {
-			t.Errorf("%s: %d pictures, %v", o, len(p), err)
+		if p, err := Pages(&result.Result{Outcome: o, Reason: "slices are 5 mm apart"}); p != nil || err != nil {
+			t.Errorf("%s: %d pages, %v", o, len(p), err)
 		}
 	}
 }
@@ -244,8 +252,8 @@ func TestWhatCannotBeDrawnIsSaid(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := series(64, 2)
 			c.spoil(r)
-			if p, err := Draw(r); err == nil || p != nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("%d pictures and %v, want an error with %q", len(p), err, c.want)
+			if p, err := Pages(r); err == nil || p != nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%d pages and %v, want an error with %q", len(p), err, c.want)
 			}
 		})
 	}
@@ -430,11 +438,7 @@ func TestTheValidatorFindsNoError(t *testing.T) {
 func BenchmarkDraw(b *testing.B) {
 	r := series(512, 8)
 	for b.Loop() {
-		pictures, err := Draw(r)
-		if err != nil {
-			b.Fatal(err)
-		}
-		for i, p := range pictures {
+		for i, p := range drawn(b, r) {
 			if _, err := PNG(p); err != nil {
 				b.Fatal(err)
 			}

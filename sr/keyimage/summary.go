@@ -25,7 +25,6 @@ const (
 type sheet struct {
 	all       []shown
 	from, end int
-	title     string
 }
 
 // found says how many nodules there are, of what, and which of them are listed.

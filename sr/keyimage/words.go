@@ -128,9 +128,7 @@ func searched(r *result.Result) string {
 // counted says from where the numbers of slices count, which are those of the
 // grid and may differ from the images' own.
 func counted(g *result.Grid) string {
-	o := g.Orientation
-	normal := [3]float64{o[1]*o[5] - o[2]*o[4], o[2]*o[3] - o[0]*o[5], o[0]*o[4] - o[1]*o[3]}
-	switch toward(normal) {
+	switch toward(g.Normal()) {
 	case "H":
 		return " Slices count from the feet."
 	case "F":
