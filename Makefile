@@ -34,6 +34,7 @@ runtime: $(LIBRARY) ## ONNX Runtime's library, into bin/ (pinned version and has
 $(LIBRARY): inference/onnx/runtime.txt
 	@echo "installing ONNX Runtime $(ORT)"
 	@mkdir -p bin .cache/onnxruntime
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { $(call apt,python3-pip); }
 	@$(PYTHON) -m pip download --quiet --no-deps --require-hashes --only-binary=:all: --implementation cp \
 		--python-version 311 --platform manylinux_2_28_$$(uname -m) -d .cache/onnxruntime -r inference/onnx/runtime.txt
 	@$(PYTHON) -c 'import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); open(sys.argv[2], "wb").write(z.read("onnxruntime/capi/" + sys.argv[3]))' \
@@ -116,11 +117,11 @@ $(VALIDATE)/done: $(wildcard testdata/validate/*.*)
 		[ "sha512-$$(openssl dgst -sha512 -binary ohif-app-*.tgz | base64 -w0)" = "$$hash" ] || { echo "$$name is not what ohif.txt says"; exit 1; }; \
 		tar xzf ohif-app-*.tgz; rm ohif-app-*.tgz; echo "$$hash" >done; }
 	@rm -rf $(VALIDATE)/dcmqi
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
+	@.venv-test/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
 		--target $(VALIDATE)/dcmqi -r testdata/validate/dcmqi.txt || echo "no dcmqi for this machine"
 	@touch $@
 
-validate: PEERS += npm:npm chromium:chromium javac:default-jdk-headless /usr/share/java/pixelmed.jar:libpixelmed-java /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb
+validate: PEERS += npm:npm openssl:openssl chromium:chromium javac:default-jdk-headless /usr/share/java/pixelmed.jar:libpixelmed-java /usr/share/orthanc/plugins/libOrthancDicomWeb.so:orthanc-dicomweb
 validate: runtime peers .venv-test/done ## other makers' readers, OHIF among them, over a grid of cases; writes docs/validation.md
 	@$(MAKE) --no-print-directory $(VALIDATE)/done || echo "not all readers could be installed; the others go on"
 	$(GO) run ./cmd/validate

@@ -34,8 +34,11 @@ func (s *soak) good(ctx context.Context, number int) {
 	for turn := 1; ctx.Err() == nil; turn++ {
 		some, err := series(random, fmt.Sprintf("2.25.%d.%d", number+1, turn))
 		if err == nil {
-			// A series that was begun is sent to its end.
-			err = send(context.WithoutCancel(ctx), some)
+			// A series that was begun is sent to its end; a node that hangs is a fault to
+			// report, not to hang with.
+			sending, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+			err = send(sending, some)
+			done()
 		}
 		if err != nil {
 			s.kept.fail("a good peer failed: " + err.Error())
