@@ -100,7 +100,7 @@ func (c Client) dial(ctx context.Context, contexts []Context, roles []pdu.Role) 
 		if cfg.ServerName == "" {
 			cfg.ServerName, _, _ = net.SplitHostPort(c.Address)
 		}
-		secure := tls.Client(raw, cfg)
+		secure := tls.Client(quickly(raw), cfg)
 		hctx, cancel := context.WithTimeout(ctx, times.Connect)
 		err := secure.HandshakeContext(hctx)
 		cancel()

@@ -313,7 +313,7 @@ func (c *serverConn) serve() {
 	var state *tls.ConnectionState
 	times := s.Timeouts.withDefaults()
 	if s.TLS != nil {
-		secure := tls.Server(conn, s.TLS)
+		secure := tls.Server(quickly(conn), s.TLS)
 		secure.SetDeadline(time.Now().Add(times.Request))
 		if err := secure.Handshake(); err != nil {
 			s.noRequest(conn, err)
