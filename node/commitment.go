@@ -16,8 +16,8 @@ import (
 // node may ask whether it keeps them; destinations with commit = true are asked
 // the same of the results.
 
-// maxReports bounds the results that wait to be reported: each names up to 10,000
-// instances in some megabytes.
+// maxReports bounds the results that wait to be reported to one source: each names
+// up to 10,000 instances in some megabytes.
 const maxReports = 16
 
 // reportAgain is when a result is reported again to a peer that could not be
@@ -69,15 +69,16 @@ func (r *Receiver) held(q *dimse.CommitmentRequest) (*dimse.CommitmentResult, er
 	return result, nil
 }
 
-// report has a result told to who asked, unless too many wait.
+// report has a result told to who asked, unless too many wait for the same source:
+// one that can't be told takes no other's place.
 func (n *Node) report(ctx context.Context, a *dimse.Association, to *source, r *dimse.CommitmentResult) bool {
 	select {
-	case n.reports <- struct{}{}:
+	case to.reports <- struct{}{}:
 	default:
 		return false
 	}
 	n.task(func() {
-		defer func() { <-n.reports }()
+		defer func() { <-to.reports }()
 		if err := n.tell(ctx, a, to, r); err != nil && ctx.Err() == nil {
 			n.log.Warn("commitment_not_reported", zap.String("calling_ae", a.CallingAE), zap.String("transaction", r.TransactionUID), zap.Error(err))
 		}
@@ -85,19 +86,25 @@ func (n *Node) report(ctx context.Context, a *dimse.Association, to *source, r *
 	return true
 }
 
-// tell reports on the association that asked, and where that is over, on one of
-// its own to where the source listens.
+// tell reports on an association of its own to where the source listens, and where
+// that is not known on the association that asked. That is the worse way: a peer
+// that says goodbye after its question may not answer any more (PS3.8 7.2), and
+// some hang where the report crosses their A-RELEASE-RQ.
 func (n *Node) tell(ctx context.Context, a *dimse.Association, to *source, r *dimse.CommitmentResult) error {
-	status, err := a.ReportCommitment(ctx, r)
-	if err == nil && status == dimse.Success {
-		return nil
-	}
 	if to.commitTo == "" {
-		if err == nil {
+		status, err := a.ReportCommitment(ctx, r)
+		if err == nil && status != dimse.Success {
 			err = fmt.Errorf("the peer answered %v", status)
 		}
-		return fmt.Errorf("%w: where the source listens for results is not known: set commit_to in its [[source]] row", err)
+		if err != nil {
+			err = fmt.Errorf("%w: where the source listens for results is not known: set commit_to in its [[source]] row", err)
+		}
+		return err
 	}
+	var (
+		status dimse.Status
+		err    error
+	)
 	client := dimse.Client{CallingAE: n.config.Node.AETitle, CalledAE: a.CallingAE, Address: to.commitTo, Timeouts: n.timeouts}
 	for _, wait := range append([]time.Duration{0}, n.reportAgain...) {
 		select {

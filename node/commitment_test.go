@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/pulmonode/pulmonode/dimse"
 	"github.com/pulmonode/pulmonode/dimse/dataset"
 	"github.com/pulmonode/pulmonode/node/admin"
+	"github.com/pulmonode/pulmonode/node/job"
 )
 
 // listener is where a peer hears results of storage commitment.
@@ -121,8 +124,7 @@ func TestWhatIsKeptIsCommitted(t *testing.T) {
 			s.parts.reportAgain = []time.Duration{10 * time.Millisecond}
 		})
 		s.start()
-		conn, request := ask(t, s)
-		conn.Abort()
+		_, request := ask(t, s) // the association stays open, and carries nothing
 		l := listener{make(chan *dimse.CommitmentResult, 2)}
 		listen(t, socket, l)
 		select {
@@ -132,6 +134,50 @@ func TestWhatIsKeptIsCommitted(t *testing.T) {
 			t.Fatal("no result came")
 		}
 	})
+}
+
+// Results that one source can't be told take no other's place.
+func TestSourceThatListensNowhereKeepsNoOtherWaiting(t *testing.T) {
+	deaf, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	s := newSite(t, func(s *site) {
+		s.config.Source[0].CommitTo = deaf.Addr().String()
+		s.config.Source = append(s.config.Source, config.Source{AETitle: "CT2", From: []string{"127.0.0.1"}})
+	})
+	s.start()
+	request := &dimse.CommitmentRequest{Instances: []dimse.Instance{{SOPClassUID: dataset.CTImage, SOPInstanceUID: "1.2.3"}}}
+	ask := func(calling string, n int) (*dimse.Conn, dimse.Status) {
+		client := dimse.Client{CallingAE: calling, CalledAE: s.config.Node.AETitle, Address: s.node.Addr().String()}
+		conn, err := client.Dial(t.Context(), []dimse.Context{dimse.CommitmentContext})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(conn.Abort)
+		var status dimse.Status
+		for i := range n {
+			request.TransactionUID = fmt.Sprintf("2.25.%d", i+1)
+			if status, err = conn.RequestCommitment(t.Context(), request); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return conn, status
+	}
+	if _, status := ask("CT1", maxReports); status != dimse.Success {
+		t.Fatalf("CT1: %v", status)
+	}
+	if _, status := ask("CT1", 1); status != dimse.ResourceLimitation {
+		t.Errorf("CT1, once too often: %v", status)
+	}
+	conn, status := ask("CT2", 1)
+	if status != dimse.Success {
+		t.Fatalf("CT2: %v", status)
+	}
+	if _, err := conn.AwaitCommitment(t.Context(), request.TransactionUID); err != nil {
+		t.Error(err)
+	}
 }
 
 // An archive that answers later on an association of its own: the results count
@@ -166,4 +212,65 @@ func TestDestinationAnswersOnItsOwnAssociation(t *testing.T) {
 	if n := p.associations(); n != 1 {
 		t.Errorf("%d associations", n)
 	}
+}
+
+// The association of the delivery is not kept open for an answer that has come on
+// another.
+func TestAnswerOnAnotherAssociationEndsTheWait(t *testing.T) {
+	socket, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pacs{objects: map[string][][]byte{}, arrived: make(chan string, 1000), address: socket.Addr().String()}
+	asked := make(chan *dimse.CommitmentRequest, 9)
+	listen(t, socket, asking{p, asked})
+	s := newSite(t, func(s *site) {
+		s.to("pacs", p)
+		s.config.Destination[0].Commit = true
+		s.config.Source = append(s.config.Source, config.Source{AETitle: "PACS", From: []string{"127.0.0.1"}})
+		s.parts.answerWithin = time.Hour
+	})
+	s.start()
+	s.send(0, 3)
+	request := <-asked
+	client := dimse.Client{CallingAE: "PACS", CalledAE: s.config.Node.AETitle, Address: s.node.Addr().String()}
+	status, err := client.ReportCommitment(t.Context(), &dimse.CommitmentResult{TransactionUID: request.TransactionUID, Committed: request.Instances})
+	if err != nil || status != dimse.Success {
+		t.Fatalf("reported: %v, %v", status, err)
+	}
+	s.until("no longer awaited", func(d *admin.Detail) bool {
+		return len(d.Deliveries) == 1 && d.Deliveries[0].Job.State == string(job.Done)
+	})
+}
+
+// What was asked before a restart is not remembered, so it is asked again with it
+// and not an hour later.
+func TestRestartAsksAgain(t *testing.T) {
+	socket, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pacs{objects: map[string][][]byte{}, arrived: make(chan string, 1000), address: socket.Addr().String()}
+	asked := make(chan *dimse.CommitmentRequest, 9)
+	listen(t, socket, asking{p, asked})
+	s := newSite(t, func(s *site) {
+		s.to("pacs", p)
+		s.config.Destination[0].Commit = true
+		s.parts.answerWithin = 10 * time.Millisecond
+	})
+	s.start()
+	s.send(0, 3)
+	first := <-asked
+	s.until("waiting for the answer", func(d *admin.Detail) bool { return len(d.Deliveries) == 1 && d.Deliveries[0].State == "waiting" })
+	s.stop()
+	s.start()
+	select {
+	case again := <-asked:
+		if again.TransactionUID == first.TransactionUID || !slices.Equal(again.Instances, first.Instances) {
+			t.Errorf("asked %+v, then %+v", first, again)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it was not asked again")
+	}
+	complete(t, p, 1)
 }

@@ -80,7 +80,6 @@ type Node struct {
 	identity *secure.Identity // of [tls]
 
 	timeouts    dimse.Timeouts
-	reports     chan struct{} // a place for each result that waits to be reported
 	reportAgain []time.Duration
 
 	server    *dimse.Server
@@ -113,7 +112,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n := &Node{config: c, log: log, metrics: admin.NewMetrics(), identity: secure.New(c, log), timeouts: p.timeouts,
-		reports: make(chan struct{}, maxReports), reportAgain: p.reportAgain, missed: make(chan struct{}, 1), failed: make(chan error, 4), cancel: cancel}
+		reportAgain: p.reportAgain, missed: make(chan struct{}, 1), failed: make(chan error, 4), cancel: cancel}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Stop())

@@ -18,7 +18,8 @@ type source struct {
 	anywhere bool
 	networks []netip.Prefix
 	tls      bool
-	commitTo string // where it listens for results of storage commitment; "": nowhere
+	commitTo string        // where it listens for results of storage commitment; "": nowhere
+	reports  chan struct{} // a place for each of them that waits to be reported
 	certificate
 }
 
@@ -55,7 +56,7 @@ func (c certificate) is(state *tls.ConnectionState) bool {
 func newSources(rows []config.Source) ([]source, error) {
 	var list []source
 	for i, row := range rows {
-		s := source{aeTitle: row.AETitle, tls: row.TLS || row.Certificate != "", commitTo: row.CommitTo}
+		s := source{aeTitle: row.AETitle, tls: row.TLS || row.Certificate != "", commitTo: row.CommitTo, reports: make(chan struct{}, maxReports)}
 		sum, ok, err := row.Fingerprint()
 		switch {
 		case err != nil:

@@ -53,6 +53,7 @@ type question struct {
 	files       []store.ManifestFile
 	at          time.Time
 	answered    bool
+	heard       func() // called once it is answered, on whichever association
 }
 
 func (q question) of(k store.Key, n int, destination string) bool {
@@ -96,6 +97,7 @@ func (q *questions) answered(transaction string) {
 	if one, ok := q.byTransaction[transaction]; ok {
 		one.answered = true
 		q.byTransaction[transaction] = one
+		one.heard()
 	}
 }
 
@@ -167,7 +169,9 @@ func (p *sending) ask() error {
 			}
 		}
 	}
-	p.s.asked.put(request.TransactionUID, question{k: p.k, n: p.n, destination: p.d.Name, files: p.left, at: now})
+	answered, heard := context.WithCancel(p.ctx)
+	defer heard()
+	p.s.asked.put(request.TransactionUID, question{k: p.k, n: p.n, destination: p.d.Name, files: p.left, at: now, heard: heard})
 	status, err := p.conn.RequestCommitment(p.ctx, request)
 	if err == nil && status != dimse.Success {
 		err = fmt.Errorf("it answered %v: look for the transaction %s in the destination's log", status, request.TransactionUID)
@@ -176,7 +180,7 @@ func (p *sending) ask() error {
 		p.s.asked.forget(request.TransactionUID)
 		return fmt.Errorf("asking %s to answer for %d objects (storage commitment): %w", p.d.Name, len(request.Instances), err)
 	}
-	wait, cancel := context.WithTimeout(p.ctx, cmp.Or(p.s.AnswerWithin, AnswerAtOnce))
+	wait, cancel := context.WithTimeout(answered, cmp.Or(p.s.AnswerWithin, AnswerAtOnce))
 	defer cancel()
 	if _, err := p.conn.AwaitCommitment(wait, request.TransactionUID); err != nil {
 		p.s.Log.Debug("commitment_awaited", zap.String("destination", p.d.Name), zap.Error(err))

@@ -59,8 +59,8 @@ type Queue struct {
 
 // Open opens the queue's file, which the caller alone must hold (the store's
 // lock), makes it new when it is missing or corrupt, and takes back the jobs
-// that were running when the process before this one ended. Nothing runs
-// before Start.
+// that were running or waited when the process before this one ended. Nothing
+// runs before Start.
 func Open(ctx context.Context, o Options) (*Queue, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
@@ -114,7 +114,8 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 // takeBack resets what a process that was killed left running. River's own
 // rescue waits for a new leader and then for an hour; this process alone owns
 // the file, so it knows at once. The attempt stays counted: an analysis that
-// kills the process must come to an end too.
+// kills the process must come to an end too. What waited without having failed
+// looks again: what it waited for was to be told to that process.
 func (q *Queue) takeBack(ctx context.Context) error {
 	tx, err := q.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -125,6 +126,7 @@ func (q *Queue) takeBack(ctx context.Context) error {
 		`UPDATE river_job SET state = 'cancelled', finalized_at = datetime('now', 'subsec')
 			WHERE state = 'running' AND json_extract(metadata, '$.cancel_attempted_at') IS NOT NULL`,
 		`UPDATE river_job SET state = 'available', scheduled_at = datetime('now', 'subsec') WHERE state = 'running'`,
+		`UPDATE river_job SET state = 'available', scheduled_at = datetime('now', 'subsec') WHERE state = 'scheduled'`,
 		`DELETE FROM river_leader`,
 	} {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
