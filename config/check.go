@@ -87,7 +87,7 @@ func (f *checker) outputs(o *Output) {
 		number, length    int
 	}{
 		{"seg", o.SeriesDescriptionSEG, o.SeriesNumberSEG, 48}, // an LO has 64, and a generation takes 16 of them
-		{"sr", o.SeriesDescriptionSR, o.SeriesNumberSR, 24},    // as how it ended takes 24
+		{"sr", o.SeriesDescriptionSR, o.SeriesNumberSR, 21},    // as how it ended takes 27
 		{"keyimage", o.SeriesDescriptionKeyImage, o.SeriesNumberKeyImage, 48},
 		{"kos", o.SeriesDescriptionKOS, o.SeriesNumberKOS, 48},
 		{"pdf", o.SeriesDescriptionPDF, o.SeriesNumberPDF, 48},

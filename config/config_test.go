@@ -155,7 +155,7 @@ func TestCommitmentNeedsItsWayBack(t *testing.T) {
 func TestWhatSeriesAreCalledFitsTheirAttribute(t *testing.T) {
 	for text, says := range map[string]string{
 		`series_description_seg = ""`:                                                       "[output] series_description_seg: is empty",
-		`series_description_sr = "a name of twenty-five lett"`:                              "has 26 characters\n    use at most 24",
+		`series_description_sr = "a name of twenty-five lett"`:                              "has 26 characters\n    use at most 21",
 		`series_description_kos = "a\\b"`:                                                   "backslash",
 		`series_description_pdf = "Befund für Menschen"`:                                    "",
 		"character_set = \"as received\"\nseries_description_pdf = \"Befund für Menschen\"": "can't be written in the character set of every image",

@@ -141,8 +141,9 @@ type answer struct {
 
 // characteristic is one of the four questions that a nodule is asked. The
 // concepts and the public answers are those of the published reports of the
-// LIDC-IDRI collection (Fedorov et al. 2020, doi:10.1002/mp.14445). Its ratings from 1 to 5 are readers' and have no place
-// here: where the networks say less than a rating, the answer is private.
+// LIDC-IDRI collection (Fedorov et al. 2020, doi:10.1002/mp.14445). Its ratings
+// from 1 to 5 are readers' and have no place here: where the networks say less
+// than a rating, the answer is private.
 type characteristic struct {
 	key     string // in result.Nodule
 	concept study.Code

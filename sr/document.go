@@ -3,6 +3,7 @@ package sr
 import (
 	"cmp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/suyashkumar/dicom"
 	"github.com/suyashkumar/dicom/pkg/tag"
@@ -28,7 +29,7 @@ func (w *writer) document(images []sourceImage) []*dicom.Element {
 		out = append(out, study.Sequence(tag.ReferencedRequestSequence, requests...))
 	}
 	if w.ending.completion != "COMPLETE" {
-		out = append(out, study.Text(tag.CompletionFlagDescription, cmp.Or(w.why(), strings.Join(w.r.Warnings, "; "))))
+		out = append(out, study.Text(tag.CompletionFlagDescription, short(cmp.Or(w.why(), strings.Join(w.r.Warnings, "; ")))))
 	}
 	var used []Object
 	for _, i := range images {
@@ -74,4 +75,18 @@ func hierarchy(studyUID string, objects []Object) []*dicom.Element {
 		study.Text(tag.StudyInstanceUID, studyUID),
 		study.Sequence(tag.ReferencedSeriesSequence, series...),
 	)
+}
+
+// short is s in the 64 characters of a LO (PS3.5 6.2). What does not fit ends
+// behind a word and says that it goes on: the whole stands in the content.
+func short(s string) string {
+	const most, more = 64, "..."
+	if utf8.RuneCountInString(s) <= most {
+		return s
+	}
+	s = string([]rune(s)[:most-len(more)])
+	if at := strings.LastIndexByte(s, ' '); at > 0 {
+		s = s[:at]
+	}
+	return s + more
 }

@@ -459,6 +459,44 @@ func TestAnotherReaderParsesEveryReport(t *testing.T) {
 	}
 }
 
+// The longest name that [output] series_description_sr may give a series leaves
+// room for how the analysis ended and for the generation.
+func TestHowItEndedIsReadInTheListOfSeries(t *testing.T) {
+	for outcome, ends := range map[result.Outcome]string{
+		result.OutcomeNone: "no nodule found in a part", result.OutcomeNodules: "nodules found in a part",
+		result.OutcomeSkipped: "NOT ANALYSED", result.OutcomeFailed: "ANALYSIS FAILED",
+	} {
+		r := ended(outcome, "the reason")
+		if outcome == result.OutcomeNodules {
+			r = found()
+		}
+		r.Generation, r.Partial = 999, outcome == result.OutcomeNone || outcome == result.OutcomeNodules
+		o := bare()
+		o.SeriesName = strings.Repeat("W", 21)
+		got := parsed(t, written(t, r, o)).Text(dataset.SeriesDescription)
+		if want := o.SeriesName + ": " + ends + ", generation 999"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestACompletionFlagDescriptionThatIsCutSaysSo(t *testing.T) {
+	for reason, want := range map[string]string{
+		"Slices are 5.0 mm apart.": "Slices are 5.0 mm apart.",
+		"slices are 7.5 mm apart; at most 3.0 mm are analysed: ask for the thin reconstruction": "slices are 7.5 mm apart; at most 3.0 mm are analysed: ask...",
+		strings.Repeat("W", 64): strings.Repeat("W", 64),
+		strings.Repeat("W", 65): strings.Repeat("W", 61) + "...",
+	} {
+		data := written(t, ended(result.OutcomeSkipped, reason), bare())
+		if got := parsed(t, data).Text(dataset.CompletionFlagDescription); got != want {
+			t.Errorf("%q is cut to %q, want %q", reason, got, want)
+		}
+		if r, err := Read(data); err != nil || r.Reason != reason {
+			t.Errorf("the reason is %v: %v", r, err)
+		}
+	}
+}
+
 // BenchmarkWrite is the report of 300 slices with 8 nodules.
 func BenchmarkWrite(b *testing.B) {
 	r := found()
