@@ -101,29 +101,35 @@ func (n *Node) tell(ctx context.Context, a *dimse.Association, to *source, r *di
 		}
 		return err
 	}
-	var (
-		status dimse.Status
-		err    error
-	)
-	client := dimse.Client{CallingAE: n.config.Node.AETitle, CalledAE: a.CallingAE, Address: to.commitTo, Timeouts: n.timeouts}
-	for _, wait := range append([]time.Duration{0}, n.reportAgain...) {
+	var err error
+	for i, wait := range append([]time.Duration{0}, n.reportAgain...) {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(wait):
 		}
-		if to.tls {
-			if client.TLS, err = n.identity.Client(); err != nil {
-				return fmt.Errorf("preparing TLS to %s: %w", to.commitTo, err)
-			}
-		}
-		status, err = client.ReportCommitment(ctx, r)
-		if err == nil && status == dimse.Success {
+		if err = n.call(ctx, a.CallingAE, to, r); err == nil {
 			return nil
 		}
-		if err == nil {
-			err = fmt.Errorf("%s answered %v", to.commitTo, status)
+		if i < len(n.reportAgain) {
+			n.log.Warn("commitment_reported_again", zap.String("calling_ae", a.CallingAE), zap.Duration("in", n.reportAgain[i]), zap.Error(err),
+				zap.String("do", "look whether the peer listens at commit_to of its [[source]] row, and lets this node in"))
 		}
+	}
+	return err
+}
+
+// call reports to where the source listens.
+func (n *Node) call(ctx context.Context, aeTitle string, to *source, r *dimse.CommitmentResult) (err error) {
+	client := dimse.Client{CallingAE: n.config.Node.AETitle, CalledAE: aeTitle, Address: to.commitTo, Timeouts: n.timeouts}
+	if to.tls {
+		if client.TLS, err = n.identity.Client(); err != nil {
+			return fmt.Errorf("preparing TLS to %s: %w", to.commitTo, err)
+		}
+	}
+	status, err := client.ReportCommitment(ctx, r)
+	if err == nil && status != dimse.Success {
+		err = fmt.Errorf("%s answered %v", to.commitTo, status)
 	}
 	return err
 }
