@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -188,8 +190,10 @@ func (b *bench) split(n int) (parts []string, err error) {
 	for i := range n {
 		part := filepath.Join(b.dir, fmt.Sprintf("part-%d-of-%d", i+1, n))
 		parts = append(parts, part)
-		if os.Mkdir(part, 0o700) != nil {
+		if err := os.Mkdir(part, 0o700); errors.Is(err, fs.ErrExist) {
 			continue // it is there since an earlier row
+		} else if err != nil {
+			return nil, err
 		}
 		for k := i; k < len(files); k += n {
 			if err := os.Link(files[k], filepath.Join(part, filepath.Base(files[k]))); err != nil {

@@ -121,6 +121,9 @@ func (v *validation) run(onlyCase, onlyReader string) (int, error) {
 		})
 	}
 	group.Wait()
+	if err := v.ctx.Err(); err != nil { // readers that were ended have not read
+		return 0, err
+	}
 	for _, a := range answers {
 		out.Readers, out.Verdicts, out.Findings = append(out.Readers, a.Readers...), append(out.Verdicts, a.Verdicts...), append(out.Findings, a.Findings...)
 	}

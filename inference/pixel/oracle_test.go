@@ -254,6 +254,8 @@ func TestSlicesOfOtherEncodersAsOtherDecodersSeeThem(t *testing.T) {
 	for _, s := range Syntaxes() {
 		n := seen[s.UID]
 		switch {
+		case n != nil && n.opinions == 0:
+			t.Errorf("%s: %d files, none of them compared with another decoder", s.Name, n.files)
 		case n != nil:
 			t.Logf("%s: %d files of %v, %d comparisons with other decoders, at most %d beside them", s.Name, n.files, n.forms, n.opinions, n.worst)
 		case s.Decoder == "":
