@@ -266,7 +266,7 @@ func (k *Conn) context(sopClassUID, transferSyntaxUID string) (*PresentationCont
 // against us, is already there to be read, and says more.
 func (k *Conn) unsent(werr error) error {
 	h, err := k.t.header(time.Now().Add(k.t.times.Closing), "while it was sent a message")
-	if err == nil {
+	if err == nil && h.Type == pdu.TypeAAbort { // nothing else matters any more; a rejection would end what is aborted next
 		_, err = k.t.take(h)
 	}
 	var (

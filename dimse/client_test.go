@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -614,5 +615,41 @@ func TestBothEnds(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// deaf is a connection that takes nothing any more, but has something to say.
+type deaf struct {
+	net.Conn
+	says io.Reader
+}
+
+func (d deaf) Read(p []byte) (int, error)     { return d.says.Read(p) }
+func (deaf) Write([]byte) (int, error)        { return 0, syscall.ECONNRESET }
+func (deaf) CloseWrite() error                { return nil }
+func (deaf) Close() error                     { return nil }
+func (deaf) SetDeadline(time.Time) error      { return nil }
+func (deaf) SetReadDeadline(time.Time) error  { return nil }
+func (deaf) SetWriteDeadline(time.Time) error { return nil }
+
+// A peer that is reset before it has read the request may have said anything.
+func TestRequestCanNotBeSent(t *testing.T) {
+	for name, test := range map[string]struct {
+		says []byte
+		want string
+	}{
+		"nothing":             {nil, "sending: "},
+		"a rejection":         {rejected(2, 3, 2), "sending: "},
+		"a rejection, broken": {rejected(2, 3, 2)[:7], "sending: "},
+		"an acceptance":       {associateAC(t, nil), "sending: "},
+		"a release":           {pdu.AReleaseRQ, "sending: "},
+		"data":                {echoRSP(1), "sending: "},
+		"no DICOM":            {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), "sending: "},
+		"an abort":            {aborted(2, 1), "the peer aborted"},
+	} {
+		_, err := Client{}.open(t.Context(), deaf{says: bytes.NewReader(test.says)}, DefaultTimeouts(), proposal, associateRQ(t, nil))
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
