@@ -295,6 +295,25 @@ func TestTheSummarySaysOfWhatItIs(t *testing.T) {
 	}
 }
 
+func TestTheSummarySaysForWhatTheAlgorithmWasEvaluated(t *testing.T) {
+	for _, mm := range []float64{0, 3, 4.5} {
+		r := series(64, 0)
+		r.Algorithm.SmallestMM = mm
+		p, err := newPens()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var said []string
+		for _, l := range footOf(p, r) {
+			said = append(said, l.text)
+		}
+		want := fmt.Sprintf("which was evaluated for nodules of %g mm and more.", mm)
+		if got := strings.Join(said, " "); strings.Contains(got, want) != (mm > 0) || strings.Contains(got, "evaluated") != (mm > 0) {
+			t.Errorf("%g mm: %s", mm, got)
+		}
+	}
+}
+
 func TestTheSameResultGivesTheSameBytes(t *testing.T) {
 	var before [][]byte
 	for range 2 {

@@ -197,7 +197,7 @@ func footOf(p pens, r *result.Result) []footLine {
 		}
 	}
 	say(body, white, "Searched: "+searched(r)+"."+counted(r.Grid))
-	say(body, white, "Algorithm: "+algorithm(r.Algorithm)+".")
+	say(body, white, "Algorithm: "+algorithm(r.Algorithm)+evaluated(r.Algorithm)+".")
 	if r.Generation > 1 {
 		say(body, white, fmt.Sprintf("Generation %d, of %s: it replaces the results before it. A nodule that was found before keeps its number.",
 			r.Generation, r.Closed.Time.UTC().Format("2006-01-02 15:04 MST")))

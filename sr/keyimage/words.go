@@ -117,6 +117,15 @@ func algorithm(a result.Algorithm) string {
 	return strings.TrimSpace(cmp.Or(a.Name, study.Manufacturer) + " " + a.Version)
 }
 
+// evaluated says for what the program was evaluated, without which "no nodule"
+// means little.
+func evaluated(a result.Algorithm) string {
+	if a.SmallestMM <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(", which was evaluated for nodules of %g mm and more", a.SmallestMM)
+}
+
 // searched says what was looked at.
 func searched(r *result.Result) string {
 	g := r.Grid
