@@ -12,9 +12,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/pulmonode/pulmonode/dimse/pdu"
@@ -618,19 +620,21 @@ func TestBothEnds(t *testing.T) {
 	}
 }
 
-// deaf is a connection that takes nothing any more, but has something to say.
-type deaf struct {
+// scriptedConn is a connection in memory: what the peer says is known before, and so
+// is what becomes of what it is told.
+type scriptedConn struct {
 	net.Conn
-	says io.Reader
+	says  io.Reader
+	heard error
 }
 
-func (d deaf) Read(p []byte) (int, error)     { return d.says.Read(p) }
-func (deaf) Write([]byte) (int, error)        { return 0, syscall.ECONNRESET }
-func (deaf) CloseWrite() error                { return nil }
-func (deaf) Close() error                     { return nil }
-func (deaf) SetDeadline(time.Time) error      { return nil }
-func (deaf) SetReadDeadline(time.Time) error  { return nil }
-func (deaf) SetWriteDeadline(time.Time) error { return nil }
+func (c scriptedConn) Read(p []byte) (int, error)       { return c.says.Read(p) }
+func (c scriptedConn) Write(p []byte) (int, error)      { return len(p), c.heard }
+func (c scriptedConn) CloseWrite() error                { return nil }
+func (c scriptedConn) Close() error                     { return nil }
+func (c scriptedConn) SetDeadline(time.Time) error      { return nil }
+func (c scriptedConn) SetReadDeadline(time.Time) error  { return nil }
+func (c scriptedConn) SetWriteDeadline(time.Time) error { return nil }
 
 // A peer that is reset before it has read the request may have said anything.
 func TestRequestCanNotBeSent(t *testing.T) {
@@ -647,9 +651,46 @@ func TestRequestCanNotBeSent(t *testing.T) {
 		"no DICOM":            {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), "sending: "},
 		"an abort":            {aborted(2, 1), "the peer aborted"},
 	} {
-		_, err := Client{}.open(t.Context(), deaf{says: bytes.NewReader(test.says)}, DefaultTimeouts(), proposal, associateRQ(t, nil))
+		conn := scriptedConn{says: bytes.NewReader(test.says), heard: syscall.ECONNRESET}
+		_, err := Client{}.open(t.Context(), conn, DefaultTimeouts(), proposal, associateRQ(t, nil))
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A peer may be gone, reset or silent after any byte of what it says, whatever the
+// association is at: that is an error, and nothing worse.
+func TestAnswersBreakOffAnywhere(t *testing.T) {
+	accepted, release, released := associateAC(t, nil), pdu.AReleaseRQ, pdu.AReleaseRP
+	for name, test := range map[string]struct {
+		says  []byte
+		whole bool // released in the end
+	}{
+		"an association":               {join(accepted, echoRSP(1), released), true},
+		"a release collision":          {join(accepted, echoRSP(1), release, released), true},
+		"data that crosses a release":  {join(accepted, echoRSP(1), echoRSP(7), released), true},
+		"a rejection":                  {rejected(1, 1, 3), false},
+		"an abort of the request":      {aborted(2, 1), false},
+		"an abort of a message":        {join(accepted, aborted(2, 6)), false},
+		"an abort of the release":      {join(accepted, echoRSP(1), aborted(0, 0)), false},
+		"a release before an answer":   {join(accepted, release), false},
+		"an acceptance of the release": {join(accepted, echoRSP(1), accepted), false},
+	} {
+		for _, end := range []error{io.EOF, syscall.ECONNRESET, os.ErrDeadlineExceeded} {
+			for n := range len(test.says) + 1 {
+				says := io.MultiReader(bytes.NewReader(test.says[:n]), iotest.ErrReader(end))
+				conn, err := Client{}.open(t.Context(), scriptedConn{says: says}, DefaultTimeouts(), proposal, associateRQ(t, nil))
+				if err == nil {
+					_, err = conn.Echo(t.Context())
+				}
+				if err == nil {
+					err = conn.Release(t.Context())
+				}
+				if (err == nil) != (test.whole && n == len(test.says)) {
+					t.Errorf("%s, %d bytes of %d, then %v: %v", name, n, len(test.says), end, err)
+				}
+			}
 		}
 	}
 }

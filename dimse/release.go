@@ -28,12 +28,17 @@ func (t *transport) release() error {
 		if err != nil {
 			return err
 		}
+		if h.Type == pdu.TypeAReleaseRP { // it ends the association, so only when it is whole
+			if err := t.skip(); err != nil {
+				return t.broken(err, "in its answer to the release")
+			}
+		}
 		a, err := t.take(h)
 		if err != nil {
 			return err
 		}
 		if err := t.skip(); err != nil {
-			return t.broken(err, "in its answer to the release")
+			return t.broken(err, "before it answered the release")
 		}
 		switch a {
 		case ul.AR8: // a collision
