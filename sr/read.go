@@ -143,7 +143,7 @@ func Read(data []byte) (*Report, error) {
 		}
 	}
 	r.settle()
-	r.Partial = r.Completion == "PARTIAL" && (r.Outcome == result.OutcomeNodules || r.Outcome == result.OutcomeNone)
+	r.Partial = r.Completion != "COMPLETE" && (r.Outcome == result.OutcomeNodules || r.Outcome == result.OutcomeNone)
 	return r, nil
 }
 

@@ -424,3 +424,19 @@ func TestPartIsNotTheWhole(t *testing.T) {
 		t.Errorf("%+v\n%s", r, table)
 	}
 }
+
+// Only a report that says that it is complete is read so: the Completion Flag is
+// all that tells the codes of a part from those of the whole.
+func TestWithoutACompletionFlagItMayBeAPart(t *testing.T) {
+	complete := written(t, ended(result.OutcomeNone, ""), bare())
+	for flag, partial := range map[string]bool{"COMPLETE": false, "PARTIAL ": true, "        ": true, "UNKNOWN ": true} {
+		data := bytes.Replace(complete, []byte("COMPLETE"), []byte(flag), 1)
+		r, err := Read(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Outcome != result.OutcomeNone || r.Partial != partial || strings.Contains(r.Table(), "completed: no nodule found") == partial {
+			t.Errorf("%q: partial is %v:\n%s", flag, r.Partial, r.Table())
+		}
+	}
+}
