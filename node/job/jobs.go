@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -77,7 +78,7 @@ func (q *Queue) Jobs(ctx context.Context, study, series string) ([]Job, error) {
 			return nil, fmt.Errorf("reading job %d: %w", j.ID, err)
 		}
 		j.Study, j.Series, j.Generation, j.Destination = parsed.Study, parsed.Series, parsed.Generation, parsed.Destination
-		j.LastError = lastError.String
+		j.LastError = strings.TrimPrefix(lastError.String, "JobCancelError: ") // River's word for Final
 		j.Reason, _ = parsedMeta[reasonKey].(string)
 		_, cancelledByHand = parsedMeta["cancel_attempted_at"]
 		j.State = fromRiver(rivertype.JobState(state), cancelledByHand)
@@ -209,12 +210,18 @@ func (q *Queue) ForgetDestinations(ctx context.Context) (int, error) {
 // Wake lets the deliveries that wait for a destination run now; called when a
 // delivery to it succeeded, so that a peer which came back is served at once.
 func (q *Queue) Wake(ctx context.Context, destination string) error {
-	return q.wake(ctx, deliverQueue(destination))
+	return q.wake(ctx, deliverQueue(destination), waiting)
 }
 
-func (q *Queue) wake(ctx context.Context, queue string) error {
+// Whom to wake, as River's states. It keeps short waits as available.
+const (
+	waiting  = `'retryable', 'scheduled', 'available'`
+	unfailed = `'scheduled'` // by a long Wait
+)
+
+func (q *Queue) wake(ctx context.Context, queue, states string) error {
 	_, err := q.db.ExecContext(ctx, `UPDATE river_job SET state = 'available', scheduled_at = datetime('now', 'subsec')
-		WHERE queue = ? AND state IN ('retryable', 'scheduled', 'available') AND scheduled_at > datetime('now', 'subsec')`, queue)
+		WHERE queue = ? AND state IN (`+states+`) AND scheduled_at > datetime('now', 'subsec')`, queue)
 	if err != nil {
 		return fmt.Errorf("waking the jobs of %s: %w", queue, err)
 	}
@@ -223,18 +230,21 @@ func (q *Queue) wake(ctx context.Context, queue string) error {
 
 // WakeAnalyses lets the analyses that wait run now; called when what they
 // waited for is there.
-func (q *Queue) WakeAnalyses(ctx context.Context) error { return q.wakeTwice(ctx, analyzeQueue) }
+func (q *Queue) WakeAnalyses(ctx context.Context) error {
+	return q.wakeTwice(ctx, analyzeQueue, waiting)
+}
 
 // WakeDeliveries lets the deliveries that wait for what a destination says run
-// now; called when it said something.
+// now; called when it said something. One that failed keeps its growing intervals:
+// an archive that answers for nothing would use up all attempts in a minute.
 func (q *Queue) WakeDeliveries(ctx context.Context, destination string) error {
-	return q.wakeTwice(ctx, deliverQueue(destination))
+	return q.wakeTwice(ctx, deliverQueue(destination), unfailed)
 }
 
 // wakeTwice wakes the jobs of a queue, and again a moment later: one that had
 // just looked in vain is written down as waiting in that moment.
-func (q *Queue) wakeTwice(ctx context.Context, queue string) error {
-	if err := q.wake(ctx, queue); err != nil {
+func (q *Queue) wakeTwice(ctx context.Context, queue, states string) error {
+	if err := q.wake(ctx, queue, states); err != nil {
 		return err
 	}
 	select {
@@ -242,7 +252,7 @@ func (q *Queue) wakeTwice(ctx context.Context, queue string) error {
 		return nil
 	case <-time.After(settle):
 	}
-	return q.wake(ctx, queue)
+	return q.wake(ctx, queue, states)
 }
 
 // Counts is how many jobs of a kind are in each state.

@@ -214,7 +214,7 @@ func TestFinalErrorFailsAtOnce(t *testing.T) {
 	start(t, q)
 	must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}))
 	j := waitFor(t, q, "deliver", Failed)
-	if j.Attempt != 1 || !strings.Contains(j.LastError, "add the AE title") {
+	if j.Attempt != 1 || j.LastError != "rejected: add the AE title" {
 		t.Errorf("%+v", j)
 	}
 	counts, err := q.Counts(t.Context())
@@ -457,6 +457,41 @@ func TestWakeServesThoseThatWait(t *testing.T) {
 	w.mu.Unlock()
 	must(t, q.Wake(t.Context(), "pacs"))
 	waitFor(t, q, "deliver", Done)
+}
+
+// What a destination says wakes the delivery that waits for it, and not one that
+// failed: that has its intervals.
+func TestAnswersWakeOnlyThoseThatWaitForOne(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		ends error
+		want State
+	}{
+		{"waits for an answer", Wait(time.Hour, "asked"), Done},
+		{"failed", errors.New("it does not answer for it"), Waiting},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := &world{}
+			first := true
+			w.deliver = func(context.Context, Deliver, Attempt) error {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				if first {
+					first = false
+					return c.ends
+				}
+				return nil
+			}
+			q := open(t, filepath.Join(t.TempDir(), "queue.db"), w, func(o *Options) { o.Backoff = Backoff{Base: time.Hour, Cap: time.Hour} })
+			start(t, q)
+			must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}))
+			waitFor(t, q, "deliver", Waiting)
+			must(t, q.WakeDeliveries(t.Context(), "pacs"))
+			if j := waitFor(t, q, "deliver", c.want); c.want == Waiting && time.Until(j.Next) < 50*time.Minute {
+				t.Errorf("it runs again at %v", j.Next)
+			}
+		})
+	}
 }
 
 func TestBackoff(t *testing.T) {
