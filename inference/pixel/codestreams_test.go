@@ -236,6 +236,12 @@ func TestJPEG2000HeadersThatClaimTooMuch(t *testing.T) {
 	if _, err := checkJPEG2000(codestream37x29("lossless.j2k"), Format{Rows: 8192, Columns: 8192, Allocated: 16}); err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Errorf("8192 x 8192: %v", err)
 	}
+	// A megabyte of empty packets, for which OpenJPEG would keep ten.
+	precincts := append(append([]byte{1, 0, 500 >> 8, 500 & 255, 0, 32, 4, 4, 0, 1}, bytes.Repeat([]byte{0xFF}, 32)...), 0x11)
+	b := append(coding(precincts...)(codestream37x29("lossless.j2k")), make([]byte, 1<<20)...)
+	if _, err := checkJPEG2000(b, twelveBits); err == nil || !strings.Contains(err.Error(), "more than is decoded") {
+		t.Errorf("500 layers of 33 resolutions: %v", err)
+	}
 	// A megabyte that says it has 16 million samples, in blocks of 4 x 4 or less.
 	for _, c := range []struct {
 		name string

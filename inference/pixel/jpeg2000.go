@@ -35,6 +35,7 @@ const (
 	maxTiles           = 1024
 	maxPrecincts       = 1 << 16
 	maxCodeBlocks      = 1 << 18
+	maxPacketTable     = 1 << 22 // 2 bytes each
 	maxGrid            = 1 << 20 // columns and rows of the reference grid
 )
 
@@ -175,7 +176,7 @@ func (c *codestream) coding(v []byte) error {
 // bounded counts what OpenJPEG will have to allocate and to read (T.800 B.5 to
 // B.7, B.10). A packet takes a byte at least.
 func (c *codestream) bounded(bytes int) error {
-	var precincts, blocks int64
+	var precincts, blocks, most int64
 	across := c.tilesAcross()
 	for tile := range c.tiles() {
 		x0, y0 := c.txo+tile%across*c.tx, c.tyo+tile/across*c.ty
@@ -188,7 +189,8 @@ func (c *codestream) bounded(bytes int) error {
 				continue
 			}
 			px, py := c.precinctX[r], c.precinctY[r]
-			precincts += (ceilDiv(rx1, 1<<px) - rx0>>px) * (ceilDiv(ry1, 1<<py) - ry0>>py)
+			n := (ceilDiv(rx1, 1<<px) - rx0>>px) * (ceilDiv(ry1, 1<<py) - ry0>>py)
+			precincts, most = precincts+n, max(most, n)
 			// Subbands are half as large as the resolution that they make, but the
 			// first, and so are the precincts in them.
 			half, bands := 1, int64(3)
@@ -201,6 +203,11 @@ func (c *codestream) bounded(bytes int) error {
 	}
 	if precincts > maxPrecincts || blocks > maxCodeBlocks {
 		return fmt.Errorf("JPEG 2000 image has %d precincts and up to %d code-blocks; at most %d and %d are decoded", precincts, blocks, maxPrecincts, maxCodeBlocks)
+	}
+	// The packets that were read are marked in a table of all layers and resolutions
+	// with as many precincts as the one that has most.
+	if n := int64(c.layers) * int64(c.levels+1) * most; n > maxPacketTable {
+		return fmt.Errorf("JPEG 2000 image of %d layers, %d levels and up to %d precincts: more than is decoded", c.layers, c.levels, most)
 	}
 	if packets := precincts * int64(c.layers); packets > int64(bytes) {
 		return fmt.Errorf("JPEG 2000 image of %d packets cannot be in %d bytes: %w", packets, bytes, dataset.ErrTruncated)
