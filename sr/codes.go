@@ -29,7 +29,7 @@ var (
 	deviceModel              = coded("121015", "DCM", "Device Observer Model Name")                 // TID 1004
 	deviceSerial             = coded("121016", "DCM", "Device Observer Serial Number")              // TID 1004
 	procedureReported        = coded("121058", "DCM", "Procedure reported")                         // TID 1500
-	ctOfAnyRegion            = coded("25045-6", "LN", "CT Unspecified body region")                 // CID 100; where the images name no procedure
+	ctOfAnyRegion            = coded("25045-6", "LN", "CT unspecified body region")                 // CID 100; where the images name no procedure
 	imagingMeasurements      = coded("126010", "DCM", "Imaging Measurements")                       // TID 1500
 	qualitativeEvaluations   = coded("C0034375", "UMLS", "Qualitative Evaluations")                 // TID 1500
 	findingsSummary          = coded("111017", "DCM", "CAD Processing and Findings Summary")        // TID 4101
