@@ -766,16 +766,45 @@ func FuzzParseHeader(f *testing.F) {
 
 func FuzzOpen(f *testing.F) {
 	f.Add(append(FileMeta(MetaInfo{CTImage, "1.2.3", ExplicitLE, "A"}), withPixels(explicit(f, sample()), 12)...))
-	f.Add(append(FileMeta(MetaInfo{CTImage, "1.2.3", RLE, ""}), appendHead(explicit(f, sample()), PixelData, "OB", undefinedLength)...))
+	f.Add(append(FileMeta(MetaInfo{CTImage, "1.2.3", DeflatedLE, ""}), deflated(withPixels(explicit(f, sample()), 12))...))
+	frames := appendHead(explicit(f, sample()), ExtendedOffsetTable, "OV", 24)
+	frames = append(frames, make([]byte, 8)...)
+	frames = binary.LittleEndian.AppendUint64(frames, 10)
+	frames = binary.LittleEndian.AppendUint64(frames, 30)
+	frames = appendHead(frames, PixelData, "OB", undefinedLength)
+	for _, v := range []string{"\x00\x00\x00\x00\x0A\x00\x00\x00\x1E\x00\x00\x00", "ab", "cd", "e\xFF\xD9\x00", "gh"} {
+		frames = binary.LittleEndian.AppendUint32(frames, 0xE000FFFE)
+		frames = append(binary.LittleEndian.AppendUint32(frames, uint32(len(v))), v...)
+	}
+	frames = binary.LittleEndian.AppendUint64(frames, 0x00000000E0DDFFFE)
+	f.Add(append(FileMeta(MetaInfo{CTImage, "1.2.3", RLE, ""}), frames...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d, err := Read(bytes.NewReader(b), int64(len(b)), Limits{})
 		if err != nil {
 			return
 		}
-		d.Frame(0, 2)
+		total := 0
+		for i := range 3 {
+			frame, err := d.Frame(i, 3)
+			if total += len(frame); err != nil {
+				break
+			}
+		}
+		if total > len(b) {
+			t.Errorf("frames of %d bytes in a file of %d", total, len(b))
+		}
 		if r, err := d.PixelReader(); err == nil {
-			io.Copy(io.Discard, r)
+			whole, err := io.ReadAll(r)
 			r.Close()
+			for _, at := range []int{4, 8, 0} {
+				p := make([]byte, 4)
+				if at+4 > len(whole) {
+					continue
+				}
+				if again := d.ReadPixels(p, int64(at)); again != nil || !bytes.Equal(p, whole[at:at+4]) {
+					t.Errorf("Pixel Data of %d bytes, %v: at %d %x, %v", len(whole), err, at, p, again)
+				}
+			}
 		}
 	})
 }
