@@ -28,7 +28,7 @@ def reference(uid, reason=None):
 
 
 def scu(host, port, where, own):
-    came, told = threading.Event(), {}
+    came, gone, told = threading.Event(), threading.Event(), {}
 
     def result(event):
         info = event.event_information
@@ -43,7 +43,7 @@ def scu(host, port, where, own):
     ae = AE("ASKS")
     if where == "new":
         ae.add_supported_context(StorageCommitmentPushModel, scu_role=False, scp_role=True)
-        ae.start_server(("127.0.0.1", own), block=False, evt_handlers=handlers)
+        ae.start_server(("127.0.0.1", own), block=False, evt_handlers=handlers + [(evt.EVT_CONN_CLOSE, lambda event: gone.set())])
     ae.add_requested_context(StorageCommitmentPushModel)
     assoc = ae.associate(host, port, ae_title="PULMONODE", evt_handlers=handlers)
     assert assoc.is_established
@@ -57,6 +57,8 @@ def scu(host, port, where, own):
     assert came.wait(PATIENCE), "no result"
     if where == "same":
         assoc.release()
+    else:  # the result came, but a shutdown now would cut off its answer
+        assert gone.wait(PATIENCE), "not released"
     assert told.pop("transaction") == request.TransactionUID
     print(json.dumps(told))
     ae.shutdown()
