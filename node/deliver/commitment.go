@@ -205,27 +205,29 @@ func (s *Sender) answered(k store.Key, n int, d Destination) error {
 	if err != nil {
 		return err
 	}
-	var refused []error
-	for _, f := range left {
-		if err := refusal(d, f, receipts[f.SOPInstanceUID]); err != nil {
-			refused = append(refused, err)
-		}
-	}
-	if len(refused) > 0 {
-		return errors.Join(refused...)
+	if err := refusals(d, left, receipts, nil); err != nil {
+		return err
 	}
 	return &UncommittedError{d.Name, len(left), s.asked.open(k, n, d.Name)}
 }
 
-// refusal says that the destination does not answer for an object; nil when the
-// receipt says no such thing. Each refusal has a sentence of its own, so that each
-// counts as one attempt.
-func refusal(d Destination, f store.ManifestFile, r store.Receipt) error {
-	if r.Refused == "" {
-		return nil
+// refusals says for which objects the destination does not answer, those aside that
+// earlier attempts failed by; nil when there are none. Each refusal has a sentence of
+// its own, so that one answer counts as one attempt.
+func refusals(d Destination, files []store.ManifestFile, receipts map[string]store.Receipt, earlier []string) error {
+	var list []error
+	for _, f := range files {
+		r := receipts[f.SOPInstanceUID]
+		if r.Refused == "" {
+			continue
+		}
+		sentence := fmt.Sprintf("%s took %s %s and does not answer for it (%s, refusal %d): look for the instance in the destination's log",
+			d.Name, f.Name, f.SOPInstanceUID, r.Refused, r.Refusals)
+		if !told(earlier, sentence) {
+			list = append(list, errors.New(sentence))
+		}
 	}
-	return fmt.Errorf("%s took %s %s and does not answer for it (%s, refusal %d): it is sent again; look for the instance in the destination's log",
-		d.Name, f.Name, f.SOPInstanceUID, r.Refused, r.Refusals)
+	return errors.Join(list...)
 }
 
 // committed takes an answer on the association that asked.

@@ -229,6 +229,27 @@ func TestEachRefusalIsAnAttempt(t *testing.T) {
 	}
 }
 
+// One answer that comes late and refuses everything costs one attempt, not one for
+// each object: with many key images none would be left to send them again.
+func TestLateRefusalOfEverythingIsOneAttempt(t *testing.T) {
+	p := newArchive(t, saysNothing)
+	c := newCommitting(t, p.address)
+	c.mustWait()
+	c.sender.Committed(&dimse.CommitmentResult{TransactionUID: (<-p.asked).TransactionUID})
+	err := c.deliver()
+	if err == nil || job.IsFinal(err) || strings.Count(err.Error(), "does not answer for it") != 3 {
+		t.Fatalf("ended with %v", err)
+	}
+	p.answer = keepsAll
+	c.sender.AnswerWithin = 10 * time.Second
+	if err := c.deliver(err.Error()); err != nil {
+		t.Fatal(err)
+	}
+	if _, seen, _ := p.seen(); len(seen) != 6 {
+		t.Errorf("sent %v", seen)
+	}
+}
+
 // What the answer leaves out is not answered for.
 func TestAnswerThatLeavesOneOut(t *testing.T) {
 	p := newArchive(t, saysNothing)

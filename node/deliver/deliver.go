@@ -120,13 +120,13 @@ func (s *Sender) prepare(k store.Key, n int, d Destination, earlier []string) (*
 		return nil, err
 	}
 	p := &sending{s: s, k: k, n: n, d: d, earlier: earlier, left: left}
+	if err := refusals(d, left, receipts, earlier); err != nil {
+		return nil, err // as the attempt that failed by them, which had ended before the answer came
+	}
 	for _, f := range left {
 		r, ok := receipts[f.SOPInstanceUID]
 		if ok && r.Refused == "" {
 			continue // taken; it is asked to answer for it
-		}
-		if err := refusal(d, f, r); err != nil && !told(earlier, err.Error()) {
-			return nil, err // as the attempt that failed by it, which had ended before the answer came
 		}
 		o, err := openObject(filepath.Join(folder, f.Name), f)
 		if err != nil {
