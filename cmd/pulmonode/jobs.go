@@ -69,7 +69,7 @@ func (j *jobs) list() *cobra.Command {
 			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "SERIES\tSTATE\tSLICES\tCHANGED\t")
 			for _, s := range list.Series {
-				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", s.Series, s.State, s.Instances, s.Changed.Local().Format(time.DateTime), s.Sentence)
+				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", s.Series, s.State, s.Instances, s.Changed.Local().Format(time.DateTime), strings.ReplaceAll(s.Sentence, "\n", " "))
 			}
 			if err := w.Flush(); err != nil {
 				return err
