@@ -216,7 +216,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	n.task(func() { n.models.run(background) })
 	n.task(func() { n.upkeep(background) })
 	n.serve()
-	log.Info("started", zap.String("version", inference.Version), zap.String("ae_title", c.Node.AETitle), zap.Stringer("listen", n.Addr()), zap.String("data_dir", n.store.Dir()),
+	log.Info("started", zap.String("version", inference.Version), zap.String("ae_title", c.Node.AETitle), zap.Stringers("listen", n.addresses()), zap.String("data_dir", n.store.Dir()),
 		zap.Int("open_series", open), zap.Int("sources", len(sources)), zap.Int("destinations", len(destinations)))
 	if len(sources) == 0 {
 		log.Warn("no_sources", zap.String("do", "add [[source]] rows: until then every peer is refused"))
@@ -226,6 +226,14 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 
 // Addr is the DICOM listener's address, that without TLS.
 func (n *Node) Addr() net.Addr { return n.listeners[0].Addr() }
+
+// addresses are those of the DICOM listeners, that with TLS last.
+func (n *Node) addresses() (list []net.Addr) {
+	for _, l := range n.listeners {
+		list = append(list, l.Addr())
+	}
+	return list
+}
 
 // AdminAddr is the address of the admin listener, nil without one.
 func (n *Node) AdminAddr() net.Addr { return n.httpAddr }
