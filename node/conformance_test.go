@@ -23,6 +23,7 @@ import (
 	"github.com/pulmonode/pulmonode/dimse/pdu"
 	"github.com/pulmonode/pulmonode/inference/pixel"
 	"github.com/pulmonode/pulmonode/inference/result"
+	"github.com/pulmonode/pulmonode/node/check"
 	"github.com/pulmonode/pulmonode/node/deliver"
 	"github.com/pulmonode/pulmonode/node/secure"
 	"github.com/pulmonode/pulmonode/sr"
@@ -410,6 +411,9 @@ func everyObject(t *testing.T) (objects []writtenObject) {
 				o, err := dataset.Read(bytes.NewReader(b), int64(len(b)), dataset.Limits{})
 				if err != nil {
 					t.Fatal(err)
+				}
+				if class := check.SOPClass(c.Output, f.Kind); class != f.SOPClassUID {
+					t.Errorf("pulmonode check asks destinations for %s of kind %s, and sends %s", class, f.Kind, f.SOPClassUID)
 				}
 				w := writtenObject{kind: f.Kind, class: f.SOPClassUID, modality: o.Header.Text(dataset.Modality)}
 				for _, e := range o.Header.Elements {

@@ -17,8 +17,9 @@ func checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Find every fault of a configuration, and say what to do",
 		Long: `Reads the configuration and tries everything it names: the disk and its speed,
-the ports, certificates, each destination (C-ECHO), the runtime library, the
-models, and a GPU where one is demanded. Nothing is left behind.`,
+the ports, certificates, each destination (C-ECHO, and whether it would take the
+results), the runtime library, the models, and a GPU where one is demanded.
+Nothing is left behind.`,
 		Example: "  pulmonode check --config /etc/pulmonode/node.toml",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {

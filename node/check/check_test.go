@@ -19,6 +19,7 @@ import (
 
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/dimse"
+	"github.com/pulmonode/pulmonode/dimse/dataset"
 	"github.com/pulmonode/pulmonode/inference/onnx/onnxtest"
 	"github.com/pulmonode/pulmonode/node/secure"
 	"github.com/pulmonode/pulmonode/node/secure/securetest"
@@ -273,6 +274,17 @@ func silent(t *testing.T) (address string) {
 	}
 	t.Cleanup(func() { l.Close() })
 	return l.Addr().String() // the system accepts for it
+}
+
+// A destination that would refuse what it is to be sent is found before the first
+// patient's results.
+func TestDestinationsThatWouldNotTakeTheResults(t *testing.T) {
+	c := config.Default()
+	c.Destination = []config.Destination{{Name: "pacs", AETitle: "PACS", Send: []string{"seg", "sr", "keyimage"},
+		Address: serve(t, &dimse.Server{Handler: welcome{}, AbstractSyntaxes: []string{dataset.Comprehensive3DSR, dataset.SecondaryCapture}})}}
+	must(t, plenty().destinations(t.Context(), c), false, `[[destination]] "pacs"`, dataset.SegmentationStorage, `take "seg" out`)
+	c.Destination[0].Send, c.Destination[0].Commit = []string{"sr"}, true
+	must(t, plenty().destinations(t.Context(), c), false, `[[destination]] "pacs"`, dataset.StorageCommitmentPush, "commit = false")
 }
 
 func TestDestinations(t *testing.T) {

@@ -20,25 +20,67 @@ import (
 
 // Echo opens an association with a peer, sends C-ECHO and releases.
 func Echo(ctx context.Context, c dimse.Client) error {
-	conn, err := c.Dial(ctx, []dimse.Context{{SOPClassUID: dataset.Verification, TransferSyntaxUIDs: []string{dataset.ImplicitLE}}})
+	_, err := echo(ctx, c, nil)
+	return err
+}
+
+// echo proposes more contexts than that of Verification, and returns the SOP
+// classes of those that the peer did not accept.
+func echo(ctx context.Context, c dimse.Client, more []dimse.Context) (refused []string, err error) {
+	conn, err := c.Dial(ctx, append([]dimse.Context{{SOPClassUID: dataset.Verification, TransferSyntaxUIDs: []string{dataset.ImplicitLE}}}, more...))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	status, err := conn.Echo(ctx)
 	if err != nil {
 		conn.Abort()
-		return err
+		return nil, err
+	}
+	for _, m := range more {
+		if len(conn.Accepted(m.SOPClassUID)) == 0 {
+			refused = append(refused, m.SOPClassUID)
+		}
 	}
 	if err := conn.Release(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	if status != dimse.Success {
-		return fmt.Errorf("the peer answers C-ECHO with %v", status)
+		return nil, fmt.Errorf("the peer answers C-ECHO with %v", status)
 	}
-	return nil
+	return refused, nil
 }
 
-// destinations sends each a C-ECHO, all at once.
+// SOPClass is the one in which a kind of result is sent.
+func SOPClass(o config.Output, kind string) string {
+	switch kind {
+	case "seg":
+		if o.SEG == "labelmap" {
+			return dataset.LabelMapSegmentation
+		}
+		return dataset.SegmentationStorage
+	case "sr":
+		return map[string]string{"comprehensive3d": dataset.Comprehensive3DSR, "comprehensive": dataset.ComprehensiveSR, "enhanced": dataset.EnhancedSR}[o.SR]
+	}
+	return map[string]string{"keyimage": dataset.SecondaryCapture, "kos": dataset.KeyObjectSelection, "pdf": dataset.EncapsulatedPDF}[kind]
+}
+
+// needed are the contexts of a destination's results, by what asks for each.
+func needed(o config.Output, d config.Destination) (contexts []dimse.Context, by map[string]string) {
+	by = map[string]string{}
+	for _, kind := range d.Send {
+		class := SOPClass(o, kind)
+		contexts = append(contexts, dimse.Context{SOPClassUID: class, TransferSyntaxUIDs: []string{dataset.ExplicitLE, dataset.ImplicitLE}})
+		by[class] = fmt.Sprintf("take %q out of this destination's `send`", kind)
+	}
+	if d.Commit {
+		contexts = append(contexts, dimse.CommitmentContext)
+		by[dataset.StorageCommitmentPush] = "set its commit = false"
+	}
+	return contexts, by
+}
+
+// destinations sends each a C-ECHO, all at once, and asks whether it would take
+// what it is to be sent.
 func (s surroundings) destinations(ctx context.Context, c *config.Config) []config.Fault {
 	found := make([][]config.Fault, len(c.Destination))
 	identity := secure.New(c, zap.NewNop())
@@ -55,9 +97,15 @@ func (s surroundings) destinations(ctx context.Context, c *config.Config) []conf
 					return // certificates said so
 				}
 			}
-			if err := Echo(ctx, client); err != nil {
+			where, peer := fmt.Sprintf("[[destination]] %q", d.Name), fmt.Sprintf("%s at %s", d.AETitle, d.Address)
+			contexts, by := needed(c.Output, d)
+			refused, err := echo(ctx, client, contexts)
+			if err != nil {
 				problem, remedy := s.unreached(err, c.Node.AETitle, d)
-				found[i] = []config.Fault{fault(fmt.Sprintf("[[destination]] %q", d.Name), fmt.Sprintf("%s at %s %s", d.AETitle, d.Address, problem), remedy)}
+				found[i] = []config.Fault{fault(where, peer+" "+problem, remedy)}
+			}
+			for _, class := range refused {
+				found[i] = append(found[i], fault(where, fmt.Sprintf("%s does not accept the SOP class %s", peer, class), "let it accept this SOP class, or "+by[class]))
 			}
 		})
 	}
