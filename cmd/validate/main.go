@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -126,6 +127,9 @@ func (v *validation) run(onlyCase, onlyReader string) (int, error) {
 	}
 	for _, a := range answers {
 		out.Readers, out.Verdicts, out.Findings = append(out.Readers, a.Readers...), append(out.Verdicts, a.Verdicts...), append(out.Findings, a.Findings...)
+	}
+	if !slices.ContainsFunc(out.Readers, func(p presence) bool { return p.Missing == "" }) {
+		return 0, errors.New("no reader is here: make validate installs them")
 	}
 	bad := 0
 	for _, x := range out.Verdicts {
