@@ -282,7 +282,7 @@ func TestDestinationsThatWouldNotTakeTheResults(t *testing.T) {
 	c := config.Default()
 	c.Destination = []config.Destination{{Name: "pacs", AETitle: "PACS", Send: []string{"seg", "sr", "keyimage"},
 		Address: serve(t, &dimse.Server{Handler: welcome{}, AbstractSyntaxes: []string{dataset.Comprehensive3DSR, dataset.SecondaryCapture}})}}
-	must(t, plenty().destinations(t.Context(), c), false, `[[destination]] "pacs"`, dataset.SegmentationStorage, `take "seg" out`)
+	must(t, plenty().destinations(t.Context(), c), false, `[[destination]] "pacs"`, "Segmentation Storage ("+dataset.SegmentationStorage+")", `take "seg" out`)
 	c.Destination[0].Send, c.Destination[0].Commit = []string{"sr"}, true
 	must(t, plenty().destinations(t.Context(), c), false, `[[destination]] "pacs"`, dataset.StorageCommitmentPush, "commit = false")
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/dimse"
 	"github.com/pulmonode/pulmonode/dimse/dataset"
+	"github.com/pulmonode/pulmonode/node/deliver"
 	"github.com/pulmonode/pulmonode/node/secure"
 )
 
@@ -105,7 +106,7 @@ func (s surroundings) destinations(ctx context.Context, c *config.Config) []conf
 				found[i] = []config.Fault{fault(where, peer+" "+problem, remedy)}
 			}
 			for _, class := range refused {
-				found[i] = append(found[i], fault(where, fmt.Sprintf("%s does not accept the SOP class %s", peer, class), "let it accept this SOP class, or "+by[class]))
+				found[i] = append(found[i], fault(where, fmt.Sprintf("%s does not accept %s (%s)", peer, deliver.ClassName(class), class), "let it accept this SOP class, or "+by[class]))
 			}
 		})
 	}

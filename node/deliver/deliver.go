@@ -239,7 +239,7 @@ func (p *sending) send(o object) error {
 	accepted := p.conn.Accepted(o.SOPClassUID)
 	if len(accepted) == 0 {
 		p.problems = append(p.problems, fmt.Errorf("%s does not accept %s (%s): let it accept this SOP class, or take %q out of its `send` list",
-			p.d.Name, className(o.SOPClassUID), o.SOPClassUID, o.Kind))
+			p.d.Name, ClassName(o.SOPClassUID), o.SOPClassUID, o.Kind))
 		return nil
 	}
 	status, err := p.transmit(o, accepted)
@@ -314,8 +314,8 @@ func (p *sending) outcome() error {
 	return err
 }
 
-// className names the SOP classes that this node sends.
-func className(uid string) string {
+// ClassName names the SOP classes that this node proposes to destinations.
+func ClassName(uid string) string {
 	switch uid {
 	case dataset.SegmentationStorage:
 		return "Segmentation Storage"
@@ -333,6 +333,8 @@ func className(uid string) string {
 		return "Encapsulated PDF Storage"
 	case dataset.SecondaryCapture:
 		return "Secondary Capture Image Storage"
+	case dataset.StorageCommitmentPush:
+		return "Storage Commitment Push Model"
 	}
 	return "the SOP class"
 }
