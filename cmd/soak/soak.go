@@ -18,11 +18,12 @@ type soak struct {
 	seed           uint64
 	out            io.Writer
 
-	dir       string
-	node      *node
-	kept      ledger
-	hostile   atomic.Int64 // conversations
-	recording []byte       // what a good peer says, for those who say it wrong
+	dir        string
+	node       *node
+	kept       ledger
+	hostile    atomic.Int64 // conversations
+	overlooked atomic.Int64 // answers, by pynetdicom
+	recording  []byte       // what a good peer says, for those who say it wrong
 }
 
 // goodPeers and hostilePeers are how many of each are at work at any time;
@@ -80,6 +81,9 @@ func (s *soak) run(ctx context.Context) (faults []string, err error) {
 	stored, lost := s.kept.check(s.node.data)
 	if stored == 0 {
 		lost = append(lost, "no instance was stored at all")
+	}
+	if n := s.overlooked.Load(); n > 0 {
+		fmt.Fprintf(s.out, "%d times pynetdicom overlooked an answer that it had received, and gave up\n", n)
 	}
 	fmt.Fprintf(s.out, "%d instances confirmed, %d of them on disk bit for bit; %d hostile conversations\n", stored, stored-len(lost), s.hostile.Load())
 	if faults = append(faults, lost...); len(faults) > 0 {
