@@ -25,6 +25,15 @@ func TestAssociations(t *testing.T) {
 		copy(b[26:42], calling)
 		return b
 	}
+	// echoing is the acceptance with these bytes of the request (PS3.8 table 9-17).
+	reserved := bytes.Repeat([]byte{0xA5}, 32)
+	echoing := func(called, calling string, reserved []byte) []byte {
+		b := answer(nil)
+		copy(b[10:26], called)
+		copy(b[26:42], calling)
+		copy(b[42:74], reserved)
+		return b
+	}
 	// contexts proposes or answers n contexts, all for Verification.
 	contexts := func(n int) func(*pdu.AAssociate) {
 		return func(a *pdu.AAssociate) {
@@ -95,8 +104,9 @@ func TestAssociations(t *testing.T) {
 
 		// AE titles: the spaces around them do not count (PS3.8 9.3.2), the case does;
 		// without a character, or with one that no title has, it is none (PS3.5 6.2).
-		{"titles with spaces before them", join(titled("  PULMONODE     ", "            CASE"), release), join(accepted, released), Released},
-		{"titles padded with NULs", join(titled("PULMONODE\x00\x00\x00\x00\x00\x00\x00", "CASE\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), release), join(accepted, released), Released},
+		{"titles with spaces before them", join(titled("  PULMONODE     ", "            CASE"), release), join(echoing("  PULMONODE     ", "            CASE", nil), released), Released},
+		{"titles padded with NULs", join(titled("PULMONODE\x00\x00\x00\x00\x00\x00\x00", "CASE\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), release), join(echoing("PULMONODE\x00\x00\x00\x00\x00\x00\x00", "CASE\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", nil), released), Released},
+		{"reserved bytes that are not zero", join(request[:42], reserved, request[74:], release), join(echoing("PULMONODE       ", "CASE            ", reserved), released), Released},
 		{"a called title of nothing but spaces", titled("                ", "CASE"), rejected(1, 1, 7), noSession},
 		{"a calling title of nothing but spaces", titled("PULMONODE", "                "), rejected(1, 1, 3), noSession},
 		{"a called title with a backslash", titled(`PULMO\NODE     `, "CASE"), rejected(1, 1, 7), noSession},

@@ -324,11 +324,11 @@ func (c *serverConn) commit(p *PresentationContext, cmd command, data io.Reader)
 	if status != Success {
 		return status
 	}
-	return guarded(func() Status { return c.committer.Commit(c.ctx, r) })
+	return c.guarded(func() Status { return c.committer.Commit(c.ctx, r) })
 }
 
 func (c *serverConn) committed(r *CommitmentResult) Status {
-	return guarded(func() Status { return c.receiver.Committed(c.ctx, r) })
+	return c.guarded(func() Status { return c.receiver.Committed(c.ctx, r) })
 }
 
 // result takes an N-EVENT-REPORT-RQ as SCU, on whichever side's association.

@@ -17,8 +17,9 @@ type Limits struct {
 	Associations int
 
 	// Connections are open at once, those included that have not asked for an
-	// association yet, or were refused and do not close; more are closed without a
-	// word, and Server.NoRequest told. Each may hold a Request. Default
+	// association yet, or were refused and do not close. One more takes the place of
+	// the one that has waited longest without a request, else it is closed itself,
+	// without a word, and Server.NoRequest told. Each may hold a Request. Default
 	// 2 * Associations + 16.
 	Connections int
 

@@ -137,11 +137,20 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}})
 	beside := newBystander(t, h, address)
 	silent := connect(t, address)
+	// Who says nothing makes room for who asks.
+	asks := connect(t, address)
+	asks.send(associateRQ(t, nil))
+	asks.expect("the answer", associateAC(t, nil))
+	silent.expectEnd("for one that asks")
+	if err := <-heard; err != ErrTooManyConnections {
+		t.Errorf("the server heard %v", err)
+	}
+	// Nobody who asked makes room.
 	connect(t, address).expectEnd("one too many")
 	if err := <-heard; err != ErrTooManyConnections {
 		t.Errorf("the server heard %v", err)
 	}
-	silent.Close()
+	asks.Close()
 	beside.finish()
 }
 

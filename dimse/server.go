@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -122,9 +123,15 @@ type Server struct {
 	// comes and says nothing is nothing to hear of. For the log, as Refused.
 	NoRequest func(remote net.Addr, err error)
 
+	// Fault, when not nil, hears of each panic, with its stack: of the Handler or a
+	// Session, which costs one request or message, or of this package, which costs
+	// one connection. a is nil before there is an association. For the log.
+	Fault func(a *Association, panicked any, stack []byte)
+
 	mu        sync.Mutex
 	listeners map[net.Listener]bool
 	conns     map[*serverConn]bool // every connection
+	accepted  uint64               // how many there were
 	open      int                  // those that are associations
 	draining  bool
 	running   sync.WaitGroup
@@ -134,7 +141,8 @@ type Server struct {
 // ErrServerClosed is what Serve returns as soon as Shutdown has begun.
 var ErrServerClosed = errors.New("dimse: server closed")
 
-// ErrTooManyConnections is why a connection beyond Limits.Connections was closed.
+// ErrTooManyConnections is why a connection was closed when Limits.Connections were
+// open: the one that had waited longest without a request, else the newest.
 var ErrTooManyConnections = errors.New("too many connections are open at once: find out who holds them, or raise the limit")
 
 // Serve answers the peers of a listener until that is closed or Shutdown is called;
@@ -224,7 +232,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // serverConn is one association on the server's side.
 type serverConn struct {
 	server   *Server
-	conn     net.Conn   // as accepted
+	conn     net.Conn // as accepted
+	number   uint64   // counts from 1
+	asked    bool     // its request has come; under the server's lock, as is
+	evicted  bool     // closed to make room
+	echo     []byte   // of its request
+	a        *Association
 	t        *transport // nil during a TLS handshake
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -258,15 +271,33 @@ func (s *Server) add(conn net.Conn) (*serverConn, error) {
 	case s.draining:
 		conn.Close()
 		return nil, ErrServerClosed
-	case len(s.conns) >= s.Limits.withDefaults().Connections:
+	case len(s.conns) >= s.Limits.withDefaults().Connections && !s.evict():
 		conn.Close()
 		return nil, ErrTooManyConnections
 	}
-	c := &serverConn{server: s, conn: conn, syntax: map[byte]*PresentationContext{}}
+	s.accepted++
+	c := &serverConn{server: s, conn: conn, number: s.accepted, syntax: map[byte]*PresentationContext{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	s.conns[c] = true
 	s.running.Add(1)
 	return c, nil
+}
+
+// evict closes the connection that has waited longest without a request, so that
+// those who connect and say nothing keep nobody out who does ask.
+func (s *Server) evict() bool {
+	var oldest *serverConn
+	for c := range s.conns {
+		if !c.asked && !c.evicted && (oldest == nil || c.number < oldest.number) {
+			oldest = c
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	oldest.evicted = true
+	oldest.conn.Close()
+	return true
 }
 
 func (s *Server) remove(c *serverConn) {
@@ -307,6 +338,11 @@ func (s *Server) leave() {
 func (c *serverConn) serve() {
 	s, conn := c.server, c.conn
 	defer s.remove(c)
+	defer func() {
+		if p := recover(); p != nil {
+			s.fault(c.a, p) // of this package: it costs this connection, and no other
+		}
+	}()
 	if t, ok := conn.(*net.TCPConn); ok {
 		t.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive / 3})
 	}
@@ -328,9 +364,17 @@ func (c *serverConn) serve() {
 	if !s.begin(c, t) {
 		return
 	}
-	if rq := c.request(); rq != nil {
+	rq := c.request()
+	s.mu.Lock()
+	c.asked = rq != nil
+	evicted := c.evicted
+	s.mu.Unlock()
+	switch {
+	case evicted:
+		s.noRequest(conn, ErrTooManyConnections)
+	case rq != nil:
 		c.associate(rq, state)
-	} else if errors.As(t.ended, new(*AbortError)) {
+	case errors.As(t.ended, new(*AbortError)):
 		s.noRequest(conn, t.ended)
 	}
 }
@@ -383,6 +427,7 @@ func (c *serverConn) request() *pdu.AAssociate {
 		return nil
 	}
 	t.machine.Do(ul.Evt6)
+	c.echo = body
 	return rq
 }
 
@@ -390,6 +435,7 @@ func (c *serverConn) request() *pdu.AAssociate {
 func (c *serverConn) associate(rq *pdu.AAssociate, state *tls.ConnectionState) {
 	t := c.t
 	a := &Association{ID: c.server.last.Add(1), CallingAE: rq.CallingAE, CalledAE: rq.CalledAE, RemoteAddr: t.RemoteAddr(), TLS: state, UserIdentity: rq.UserIdentity, conn: c}
+	c.a = a
 	defer c.quiet()
 	a.Contexts = c.server.negotiate(rq)
 	reject := c.server.refuses(rq)
@@ -412,20 +458,40 @@ func (c *serverConn) associate(rq *pdu.AAssociate, state *tls.ConnectionState) {
 		}
 		return
 	}
-	roles := c.agreeCommitment(rq, a)
-	err := c.accept(rq, a, roles)
-	if err == nil {
-		err = c.messages()
-	}
+	err := c.converse(rq)
 	c.quiet() // before End, which may wait for who reports
 	c.end(endOf(err))
+}
+
+// converse carries the association to its end. The session hears of the end also
+// when this package is at fault.
+func (c *serverConn) converse(rq *pdu.AAssociate) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.server.fault(c.a, p)
+			c.conn.Close()
+			err = fmt.Errorf("a fault of the program: %v", p)
+		}
+	}()
+	roles := c.agreeCommitment(rq, c.a)
+	if err := c.accept(rq, c.a, roles); err != nil {
+		return err
+	}
+	return c.messages()
+}
+
+func (s *Server) fault(a *Association, panicked any) {
+	if s.Fault != nil {
+		s.Fault(a, panicked, debug.Stack())
+	}
 }
 
 // ask leaves the decision to the handler.
 func (c *serverConn) ask(a *Association) (reject *Reject) {
 	defer func() {
-		if recover() != nil {
-			reject = rejectNoReason // the other associations go on; the handler logs its own faults
+		if p := recover(); p != nil {
+			c.server.fault(a, p)
+			reject = rejectNoReason // the other associations go on
 		}
 	}()
 	session, err := c.server.Handler.Associate(c.ctx, a)
@@ -440,7 +506,11 @@ func (c *serverConn) ask(a *Association) (reject *Reject) {
 }
 
 func (c *serverConn) end(e End) {
-	defer func() { _ = recover() }() // as in ask
+	defer func() {
+		if p := recover(); p != nil {
+			c.server.fault(c.a, p)
+		}
+	}()
 	c.session.End(e)
 }
 
@@ -470,6 +540,8 @@ func (c *serverConn) accept(rq *pdu.AAssociate, a *Association, roles []pdu.Role
 	if err != nil { // an identity response that is longer than the PDU can be
 		return t.abort(ul.Evt15, 0, err.Error())
 	}
+	pdu.Echo(acceptance, c.echo)
+	c.echo = nil
 	t.machine.Do(ul.Evt7)
 	if err := t.write(acceptance); err != nil {
 		return t.broken(err, "taking the answer to its association request")
@@ -619,11 +691,11 @@ func (c *serverConn) answer(id byte, cmd command) error {
 	return t.respond(id, cmd, field, message, data, status)
 }
 
-// guarded calls a session. When it panics the association goes on; the session
-// logs its own faults.
-func guarded(do func() Status) (status Status) {
+// guarded calls a session. When it panics the association goes on.
+func (c *serverConn) guarded(do func() Status) (status Status) {
 	defer func() {
-		if recover() != nil {
+		if p := recover(); p != nil {
+			c.server.fault(c.a, p)
 			status = ProcessingFailure
 		}
 	}()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -133,12 +134,49 @@ func TestSessions(t *testing.T) {
 func TestEndPanics(t *testing.T) {
 	h := newHandler()
 	close(h.ends) // End sends on it
-	address := start(t, &Server{Handler: h})
+	faults := make(chan string, 9)
+	address := start(t, &Server{Handler: h, Fault: func(a *Association, panicked any, stack []byte) {
+		faults <- fmt.Sprintf("%s: %v, %t", a.CallingAE, panicked, bytes.Contains(stack, []byte(").End(")))
+	}})
 	beside := newBystander(t, h, address)
 	p := connect(t, address)
 	p.send(associateRQ(t, nil), pdu.AReleaseRQ)
 	p.hangUp()
 	p.expectEnd("the answer", associateAC(t, nil), pdu.AReleaseRP)
+	if got, want := <-faults, "CASE: send on closed channel, true"; got != want {
+		t.Errorf("heard %q, want %q", got, want)
+	}
+	beside.finish()
+}
+
+// A fault of this package costs its connection, and no other; the session hears of
+// the end.
+func TestFaultCostsOneConnection(t *testing.T) {
+	h := newHandler()
+	heard := make(chan any, 9)
+	s := &Server{Handler: h, Fault: func(_ *Association, panicked any, _ []byte) { heard <- panicked }}
+	h.store = func(_ context.Context, r *StoreRequest) Status {
+		io.Copy(io.Discard, r.Data)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for c := range s.conns {
+			if c.number == 2 {
+				c.syntax[1] = nil // as no code may leave it
+			}
+		}
+		return Success
+	}
+	address := start(t, s)
+	beside := newBystander(t, h, address)
+	p := connect(t, address)
+	p.send(associateRQ(t, nil), storeRQ(1), pData(value(3, dataLast, []byte("data"))))
+	p.expect("the response", associateAC(t, nil), storeRSP(1, Success))
+	p.send(echoRQ(2))
+	p.expectEnd("the fault")
+	if e := <-h.ends; e.How != Broken {
+		t.Errorf("ended %+v", e)
+	}
+	<-heard
 	beside.finish()
 }
 
@@ -181,11 +219,15 @@ func TestSilentConnectionsAreBounded(t *testing.T) {
 	h := newHandler()
 	address := start(t, &Server{Handler: h, Limits: Limits{Associations: 1}})
 	beside := newBystander(t, h, address)
+	var silent []*peer
 	for range 2*1 + 16 - 1 {
-		connect(t, address)
+		silent = append(silent, connect(t, address))
 	}
-	p := connect(t, address)
-	p.expectEnd("one too many")
+	// Each more takes the place of the one that has waited longest.
+	for _, p := range silent {
+		connect(t, address)
+		p.expectEnd("for a newer one")
+	}
 	beside.finish()
 }
 

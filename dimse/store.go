@@ -64,7 +64,7 @@ func (c *serverConn) store(context *PresentationContext, message uint16, cmd com
 	case r.SOPClassUID != context.SOPClassUID:
 		return SOPClassNotSupported
 	}
-	return guarded(func() Status { return c.session.Store(c.ctx, r) })
+	return c.guarded(func() Status { return c.session.Store(c.ctx, r) })
 }
 
 // StoreObject is an instance to send. Data is its data set, without file meta

@@ -130,6 +130,16 @@ func (r *Receiver) NoRequest(from net.Addr, err error) {
 	}
 }
 
+// Fault logs a fault of the program, which cost its sender one answer or one
+// connection.
+func (r *Receiver) Fault(a *dimse.Association, panicked any, stack []byte) {
+	fields := []zap.Field{zap.Any("panic", panicked), zap.ByteString("stack", stack), zap.String("do", "send the log to the makers")}
+	if a != nil {
+		fields = append(fields, zap.String("calling_ae", a.CallingAE), zap.Stringer("from", a.RemoteAddr))
+	}
+	r.log.Error("association_panicked", fields...)
+}
+
 // session is one association that brings instances.
 type session struct {
 	r           *Receiver

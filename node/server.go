@@ -18,7 +18,7 @@ func (n *Node) newServer(r *Receiver) *dimse.Server {
 	s := &dimse.Server{
 		AETitle: n.config.Node.AETitle, Handler: r, Limits: dimse.Limits{Associations: n.config.Node.MaxAssociations},
 		AbstractSyntaxes: abstractSyntaxes(n.config.Node.Accept), TransferSyntaxes: transferSyntaxes(),
-		Refused: r.Refused, NoRequest: r.NoRequest,
+		Refused: r.Refused, NoRequest: r.NoRequest, Fault: r.Fault,
 	}
 	return s
 }

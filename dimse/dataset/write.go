@@ -147,7 +147,7 @@ func (d *Dataset) AppendExplicit(b []byte) ([]byte, error) {
 		e := &d.Elements[i]
 		if e.VR != "SQ" {
 			n := len(e.Value) + len(e.Value)%2
-			if shortVR(e.VR) && n > math.MaxUint16 || n >= undefinedLength {
+			if shortVR(e.VR) && n > math.MaxUint16 || int64(n) >= undefinedLength {
 				return nil, fmt.Errorf("writing a data set: %v has %d bytes, more than a %s may have", e.Tag, n, e.VR)
 			}
 			b = appendHead(b, e.Tag, e.VR, uint32(n))
@@ -166,7 +166,7 @@ func (d *Dataset) AppendExplicit(b []byte) ([]byte, error) {
 			}
 			binary.LittleEndian.PutUint32(b[at-4:], uint32(len(b)-at))
 		}
-		if len(b)-begin >= undefinedLength {
+		if int64(len(b)-begin) >= undefinedLength {
 			return nil, fmt.Errorf("writing a data set: %v is longer than 4 GiB", e.Tag)
 		}
 		binary.LittleEndian.PutUint32(b[begin-4:], uint32(len(b)-begin))

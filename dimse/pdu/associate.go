@@ -194,6 +194,13 @@ type Bounds struct {
 	UserItems int // sub-items of the user information, known or not
 }
 
+// Echo gives an A-ASSOCIATE-AC the titles and the reserved bytes of the request
+// that it answers, byte for byte (PS3.8 table 9-17). The request is the body that
+// was decoded.
+func Echo(accept, request []byte) {
+	copy(accept[HeaderSize+4:HeaderSize+68], request[4:68])
+}
+
 // DecodeAAssociate is the function of this name within bounds.
 func (most Bounds) DecodeAAssociate(t Type, body []byte) (*AAssociate, error) {
 	if len(body) < 68 {

@@ -37,7 +37,10 @@ func (p *archive) Associate(ctx context.Context, a *dimse.Association) (dimse.Se
 
 func (p archiving) Commit(ctx context.Context, r *dimse.CommitmentRequest) dimse.Status {
 	p.asked <- r
-	if result := p.answer(r); result != nil {
+	p.mu.Lock()
+	answer := p.answer
+	p.mu.Unlock()
+	if result := answer(r); result != nil {
 		go p.a.ReportCommitment(context.WithoutCancel(ctx), result)
 	}
 	return dimse.Success
@@ -164,7 +167,9 @@ func TestWhatTheArchiveLostIsSentAgain(t *testing.T) {
 	if left := c.left(); !slices.Equal(left, []string{"2.25.2"}) {
 		t.Errorf("left: %v", left)
 	}
+	p.mu.Lock()
 	p.answer = keepsAll
+	p.mu.Unlock()
 	if err := c.deliver(err.Error()); err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +245,9 @@ func TestLateRefusalOfEverythingIsOneAttempt(t *testing.T) {
 	if err == nil || job.IsFinal(err) || strings.Count(err.Error(), "does not answer for it") != 3 {
 		t.Fatalf("ended with %v", err)
 	}
+	p.mu.Lock()
 	p.answer = keepsAll
+	p.mu.Unlock()
 	c.sender.AnswerWithin = 10 * time.Second
 	if err := c.deliver(err.Error()); err != nil {
 		t.Fatal(err)
