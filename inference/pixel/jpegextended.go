@@ -24,10 +24,7 @@ func decodeJPEGExtended(b []byte, p Format, dst []uint16) error {
 		case markerDQT:
 			err = d.quantisation(s.value)
 		case markerDRI:
-			if len(s.value) < 2 {
-				return fmt.Errorf("JPEG restart interval: %w", dataset.ErrTruncated)
-			}
-			d.restart = int(binary.BigEndian.Uint16(s.value))
+			d.restart, err = restartInterval(s)
 		case markerSOS:
 			header = s.value
 		}

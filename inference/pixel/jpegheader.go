@@ -87,6 +87,14 @@ type jpegFrame struct {
 	table     byte // of quantisation
 }
 
+// restartInterval reads a DRI segment (T.81 B.2.4.4).
+func restartInterval(s segment) (int, error) {
+	if len(s.value) < 2 {
+		return 0, fmt.Errorf("JPEG restart interval: %w", dataset.ErrTruncated)
+	}
+	return int(binary.BigEndian.Uint16(s.value)), nil
+}
+
 // frameHeader reads a frame header, which has to be of the size that the data set
 // says, in one component, of bits that fit.
 func frameHeader(s segment, p Format) (jpegFrame, error) {

@@ -1,7 +1,6 @@
 package pixel
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"github.com/pulmonode/pulmonode/dimse/dataset"
@@ -31,10 +30,9 @@ func decodeJPEGLossless(b []byte, p Format, dst []uint16) error {
 		case markerDHT:
 			return d.huffman(s.value)
 		case markerDRI:
-			if len(s.value) < 2 {
-				return fmt.Errorf("JPEG lossless: restart interval: %w", dataset.ErrTruncated)
-			}
-			d.restart = int(binary.BigEndian.Uint16(s.value))
+			var err error
+			d.restart, err = restartInterval(s)
+			return err
 		case markerSOS:
 			header = s.value
 		}
