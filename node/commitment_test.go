@@ -180,9 +180,10 @@ func TestSourceThatListensNowhereKeepsNoOtherWaiting(t *testing.T) {
 	}
 }
 
-// An archive that answers later on an association of its own: the results count
-// as delivered from then on, and wait until then.
-func TestDestinationAnswersOnItsOwnAssociation(t *testing.T) {
+// askedArchive is a node that has sent the results of a series to an archive, and
+// asks it to keep them. The archive may answer on an association of its own.
+func askedArchive(t *testing.T, answerWithin time.Duration) (*site, *pacs, chan *dimse.CommitmentRequest) {
+	t.Helper()
 	socket, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -194,10 +195,17 @@ func TestDestinationAnswersOnItsOwnAssociation(t *testing.T) {
 		s.to("pacs", p)
 		s.config.Destination[0].Commit = true
 		s.config.Source = append(s.config.Source, config.Source{AETitle: "PACS", From: []string{"127.0.0.1"}})
-		s.parts.answerWithin = 10 * time.Millisecond
+		s.parts.answerWithin = answerWithin
 	})
 	s.start()
 	s.send(0, 3)
+	return s, p, asked
+}
+
+// An archive that answers later on an association of its own: the results count
+// as delivered from then on, and wait until then.
+func TestDestinationAnswersOnItsOwnAssociation(t *testing.T) {
+	s, p, asked := askedArchive(t, 10*time.Millisecond)
 	request := <-asked
 	d := s.until("waiting for the answer", func(d *admin.Detail) bool { return len(d.Deliveries) == 1 && d.Deliveries[0].State == "waiting" })
 	if d.State != admin.Delivering || !strings.Contains(d.Sentence, "was asked at") {
@@ -217,21 +225,7 @@ func TestDestinationAnswersOnItsOwnAssociation(t *testing.T) {
 // The association of the delivery is not kept open for an answer that has come on
 // another.
 func TestAnswerOnAnotherAssociationEndsTheWait(t *testing.T) {
-	socket, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &pacs{objects: map[string][][]byte{}, arrived: make(chan string, 1000), address: socket.Addr().String()}
-	asked := make(chan *dimse.CommitmentRequest, 9)
-	listen(t, socket, asking{p, asked})
-	s := newSite(t, func(s *site) {
-		s.to("pacs", p)
-		s.config.Destination[0].Commit = true
-		s.config.Source = append(s.config.Source, config.Source{AETitle: "PACS", From: []string{"127.0.0.1"}})
-		s.parts.answerWithin = time.Hour
-	})
-	s.start()
-	s.send(0, 3)
+	s, _, asked := askedArchive(t, time.Hour)
 	request := <-asked
 	client := dimse.Client{CallingAE: "PACS", CalledAE: s.config.Node.AETitle, Address: s.node.Addr().String()}
 	status, err := client.ReportCommitment(t.Context(), &dimse.CommitmentResult{TransactionUID: request.TransactionUID, Committed: request.Instances})
@@ -246,20 +240,7 @@ func TestAnswerOnAnotherAssociationEndsTheWait(t *testing.T) {
 // What was asked before a restart is not remembered, so it is asked again with it
 // and not an hour later.
 func TestRestartAsksAgain(t *testing.T) {
-	socket, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &pacs{objects: map[string][][]byte{}, arrived: make(chan string, 1000), address: socket.Addr().String()}
-	asked := make(chan *dimse.CommitmentRequest, 9)
-	listen(t, socket, asking{p, asked})
-	s := newSite(t, func(s *site) {
-		s.to("pacs", p)
-		s.config.Destination[0].Commit = true
-		s.parts.answerWithin = 10 * time.Millisecond
-	})
-	s.start()
-	s.send(0, 3)
+	s, p, asked := askedArchive(t, 10*time.Millisecond)
 	first := <-asked
 	s.until("waiting for the answer", func(d *admin.Detail) bool { return len(d.Deliveries) == 1 && d.Deliveries[0].State == "waiting" })
 	s.stop()
