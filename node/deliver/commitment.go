@@ -241,6 +241,8 @@ func (s *Sender) committed(_ context.Context, r *dimse.CommitmentResult) dimse.S
 // success. What the destination does not answer for is to be sent again. It
 // names the destination whose deliveries may go on.
 func (s *Sender) Committed(r *dimse.CommitmentResult) (status dimse.Status, destination string) {
+	s.answering.Lock()
+	defer s.answering.Unlock()
 	q, ok := s.asked.get(r.TransactionUID)
 	if !ok {
 		s.Log.Warn("commitment_of_unknown_transaction", zap.String("transaction", r.TransactionUID), zap.String("reason", "it was not asked since this node started; it is asked again if need be"))

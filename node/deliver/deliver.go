@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -48,7 +49,8 @@ type Sender struct {
 	// request for storage commitment; zero: AnswerAtOnce.
 	AnswerWithin time.Duration
 
-	asked questions
+	asked     questions
+	answering sync.Mutex // one answer at a time changes receipts
 }
 
 func (s *Sender) now() time.Time {
