@@ -81,11 +81,17 @@ lint: ## formatting, vet, staticcheck
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
 
+# Go 1.26 may call the end of FUZZTIME a failure (golang/go#75804, mended in 1.27).
+# That says this and nothing else; what an input broke, a hang or a crash says more.
+fuzz-time-is-up = { [ "$$(grep -A2 -e '--- FAIL' .cache/fuzz.log | sed -n '2,$$p' | xargs)" = "context deadline exceeded FAIL" ] \
+	&& ! grep -qi 'failing input' .cache/fuzz.log && echo "the time was up, which is no failure"; }
+
 FUZZTIME ?= 30s
 fuzz: ## each fuzz target for FUZZTIME (30s)
-	@for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	@mkdir -p .cache; for p in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
 		for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$p/*_test.go | cut -c6-); do \
-			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$p; \
+			echo "$$p $$f"; \
+			$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$p 2>&1 | tee .cache/fuzz.log || $(fuzz-time-is-up); \
 		done; \
 	done
 
