@@ -6,12 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html/template"
 	"net"
 	"net/http"
-	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
-	"github.com/pulmonode/pulmonode/inference/result"
 	"github.com/pulmonode/pulmonode/node/job"
 	"github.com/pulmonode/pulmonode/node/store"
 )
@@ -120,41 +115,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("the admin listener %s ended: %w", l.Addr(), err)
 	}
 	return <-stopped
-}
-
-// guard sets the headers that keep other sites out.
-func guard(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cache-Control", "no-store")
-		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && loopback(local.String()) && !names(r.Host) {
-			http.Error(w, "ask by the name localhost or the address: another name could be a web page's", http.StatusForbidden)
-			return
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
-		next.ServeHTTP(w, r)
-	})
-}
-
-func loopback(address string) bool {
-	a, err := netip.ParseAddrPort(address)
-	return err == nil && a.Addr().Unmap().IsLoopback()
-}
-
-// names reports whether a Host header names this machine and nothing else.
-func names(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.Trim(host, "[]")
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.Unmap().IsLoopback()
 }
 
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
@@ -329,97 +289,4 @@ func reply(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	w.Write(append(b, '\n'))
-}
-
-//go:embed page.html
-var pageText string
-
-var pages = template.Must(template.New("page").Funcs(template.FuncMap{
-	"when": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
-	"retriable": func(d *Detail) bool {
-		return d.State == Failed || d.State == Skipped || d.State == Waiting || slices.ContainsFunc(d.Deliveries, func(one Delivery) bool {
-			return one.State == "failed" || one.State == "cancelled" || one.State == "waiting"
-		})
-	},
-	"cancellable": func(d *Detail) bool {
-		return d.State == Waiting || d.State == Analysing || d.State == Delivering
-	},
-	"picture": func(name string) bool { return strings.HasSuffix(name, ".png") },
-	"answered": func(o result.Outcome) bool {
-		return o == result.OutcomeNodules || o == result.OutcomeNone
-	},
-}).Parse(pageText))
-
-func (s *Server) page(w http.ResponseWriter, r *http.Request) {
-	state := State(r.FormValue("state"))
-	list, err := s.List(r.Context(), Filter{state, r.FormValue("series"), r.FormValue("limit")})
-	if err != nil {
-		http.Error(w, err.Error(), statusOf(err))
-		return
-	}
-	s.render(w, "list", map[string]any{"List": list, "States": States, "State": state, "Checks": s.opts.Ready(r.Context()), "Version": s.opts.Version})
-}
-
-func (s *Server) seriesPage(w http.ResponseWriter, r *http.Request) {
-	d, err := s.Detail(r.Context(), key(r))
-	if err != nil {
-		http.Error(w, err.Error(), statusOf(err))
-		return
-	}
-	s.render(w, "series", map[string]any{"D": d, "Version": s.opts.Version})
-}
-
-func (s *Server) render(w http.ResponseWriter, name string, data any) {
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	if err := pages.ExecuteTemplate(w, name, data); err != nil {
-		s.opts.Log.Warn("admin_failed", zap.Error(err))
-	}
-}
-
-func (s *Server) pageChange(do func(context.Context, store.Key, string) (string, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		k := key(r)
-		if err := k.Valid(); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		if _, err := do(r.Context(), k, r.FormValue("destination")); err != nil && !errors.Is(err, ErrNothing) {
-			http.Error(w, err.Error(), statusOf(err))
-			return
-		}
-		http.Redirect(w, r, "/series/"+k.Study+"/"+k.Series, http.StatusSeeOther)
-	}
-}
-
-// picture serves a key image. Only what the manifest lists as a picture is
-// served, so no request reaches another file.
-func (s *Server) picture(w http.ResponseWriter, r *http.Request) {
-	n, err := strconv.Atoi(r.PathValue("generation"))
-	if err != nil {
-		http.NotFound(w, r)
-		return
-	}
-	m, err := s.opts.Store.Generation(key(r), n)
-	if err != nil {
-		http.NotFound(w, r)
-		return
-	}
-	name := r.PathValue("file")
-	if !slices.ContainsFunc(m.Files, func(f store.ManifestFile) bool { return f.Name == name && f.Kind == "png" }) {
-		http.NotFound(w, r)
-		return
-	}
-	folder, err := s.opts.Store.GenerationFolder(key(r), n)
-	if err != nil {
-		http.NotFound(w, r)
-		return
-	}
-	f, err := os.Open(filepath.Join(folder, name))
-	if err != nil {
-		http.NotFound(w, r)
-		return
-	}
-	defer f.Close()
-	w.Header().Set("Content-Type", "image/png")
-	http.ServeContent(w, r, "", m.Written, f)
 }
