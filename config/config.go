@@ -162,6 +162,8 @@ type Queue struct {
 // Admin is the address of health, metrics, the page and `pulmonode jobs`.
 type Admin struct {
 	Listen string `toml:"listen"`
+	// ShowPatient lets the page and the API name patients and accession numbers.
+	ShowPatient bool `toml:"show_patient"`
 }
 
 // Log is how the log is written.
