@@ -16,6 +16,7 @@ import (
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/dimse"
 	"github.com/pulmonode/pulmonode/inference"
+	"github.com/pulmonode/pulmonode/inference/result"
 	"github.com/pulmonode/pulmonode/node/admin"
 	"github.com/pulmonode/pulmonode/node/deliver"
 	"github.com/pulmonode/pulmonode/node/job"
@@ -197,7 +198,8 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	}
 
 	n.admin = admin.New(admin.Options{
-		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: inference.Version,
+		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: inference.Version, ShowPatient: c.Admin.ShowPatient,
+		Algorithm: n.algorithm,
 		Ready: n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Log: log,
 	})
 	receiver := &Receiver{
@@ -395,6 +397,15 @@ func (n *Node) retain(ctx context.Context) {
 			n.log.Error("queue_error", zap.Error(err))
 		}
 	}
+}
+
+// algorithm names the pipeline, or says why there is none.
+func (n *Node) algorithm() (result.Algorithm, error) {
+	a, err := n.models.get()
+	if err != nil {
+		return result.Algorithm{}, err
+	}
+	return a.Algorithm(), nil
 }
 
 // ready says of each part whether it is.

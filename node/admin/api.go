@@ -34,6 +34,17 @@ type Series struct {
 	Outcome    result.Outcome `json:"outcome,omitempty"` // of the latest generation, once it has results
 	Nodules    int            `json:"nodules"`
 	Changed    time.Time      `json:"changed"`
+
+	Source       string     `json:"source_ae_title,omitempty"` // who sent it
+	Closed       *time.Time `json:"closed,omitempty"`          // when the latest generation was complete
+	Destinations []Stand    `json:"destinations"`              // of the latest generation that has results
+	Patient      *Patient   `json:"patient,omitempty"`         // only with [admin] show_patient
+}
+
+// Stand is how far the delivery to a destination is.
+type Stand struct {
+	Destination string `json:"destination"`
+	State       string `json:"state"` // as that of a Delivery
 }
 
 // List is the answer of GET /api/v1/series: the latest change first.
@@ -45,6 +56,9 @@ type List struct {
 // Detail is the answer of GET /api/v1/series/{study}/{series}.
 type Detail struct {
 	Series
+	FirstInstance *time.Time `json:"first_instance,omitempty"` // when it came
+	LastInstance  *time.Time `json:"last_instance,omitempty"`
+
 	Closings    []Closing    `json:"closings"`
 	Generations []Generation `json:"generations"`
 	Conflicts   []string     `json:"conflicts"` // SOP Instance UIDs that came with other bytes too
@@ -70,6 +84,7 @@ type Generation struct {
 	Nodules    int            `json:"nodules"`
 	Files      []string       `json:"files"`
 	Written    time.Time      `json:"written"`
+	Warnings   []string       `json:"warnings,omitempty"` // that stand in the report too
 }
 
 // Job is the queue's view of work.
@@ -87,14 +102,16 @@ type Job struct {
 
 // Delivery is one generation at one destination.
 type Delivery struct {
-	Destination string   `json:"destination"`
-	Generation  int      `json:"generation"`
-	State       string   `json:"state"` // delivered, queued, running, waiting, failed, cancelled, unconfigured
-	Sentence    string   `json:"sentence"`
-	Objects     int      `json:"objects"`
-	Stored      int      `json:"stored"` // of Objects, with a receipt
-	Notes       []string `json:"notes,omitempty"`
-	Job         *Job     `json:"job,omitempty"`
+	Destination string     `json:"destination"`
+	Generation  int        `json:"generation"`
+	State       string     `json:"state"` // delivered, queued, running, waiting, failed, cancelled, unconfigured
+	Sentence    string     `json:"sentence"`
+	Objects     int        `json:"objects"`
+	Stored      int        `json:"stored"` // of Objects, with a receipt
+	Notes       []string   `json:"notes,omitempty"`
+	First       *time.Time `json:"first_stored,omitempty"` // when the destination confirmed an object
+	Last        *time.Time `json:"last_stored,omitempty"`
+	Job         *Job       `json:"job,omitempty"`
 }
 
 // Check is one part of the node's readiness.

@@ -12,6 +12,7 @@ import (
 // view is what the files say of a series.
 type view struct {
 	changed     time.Time
+	brought     *brought // nil while no instance can be read
 	instances   []string
 	closings    []Closing
 	last        *store.Closing
@@ -71,6 +72,11 @@ func (vs *views) get(k store.Key) (*view, error) {
 	now := time.Now()
 	v := vs.read(k)
 	v.changed = changed
+	if ok && old.view.brought != nil {
+		v.brought = old.view.brought
+	} else {
+		v.brought = whatCame(vs.store, k, v.instances)
+	}
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
 	if vs.known == nil || len(vs.known) >= maxRemembered {

@@ -40,7 +40,7 @@ var pages = template.Must(template.New("page").Funcs(template.FuncMap{
 
 func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	state := State(r.FormValue("state"))
-	list, err := s.List(r.Context(), Filter{state, r.FormValue("series"), r.FormValue("limit")})
+	list, err := s.List(r.Context(), Filter{State: state, Series: r.FormValue("series"), Limit: r.FormValue("limit")})
 	if err != nil {
 		http.Error(w, err.Error(), statusOf(err))
 		return

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
+	"github.com/pulmonode/pulmonode/inference/result"
 	"github.com/pulmonode/pulmonode/node/job"
 	"github.com/pulmonode/pulmonode/node/store"
 )
@@ -30,9 +31,12 @@ type Options struct {
 	Destinations []job.Destination
 	Metrics      *Metrics
 	Version      string
+	ShowPatient  bool // name patients and accession numbers
 
 	// Ready lists the parts of the node and whether they are ready.
 	Ready func(context.Context) []Check
+	// Algorithm names what analyses, or says why nothing does.
+	Algorithm func() (result.Algorithm, error)
 	// Progress tells how far the analysis of a series is, nil when none runs.
 	Progress func(store.Key) *Progress
 	// Retry and Cancel do what a person asked for and say what was done; with a
@@ -63,6 +67,9 @@ func New(o Options) *Server {
 	}
 	if o.Ready == nil {
 		o.Ready = func(context.Context) []Check { return nil }
+	}
+	if o.Algorithm == nil {
+		o.Algorithm = func() (result.Algorithm, error) { return result.Algorithm{}, errors.New("no models are loaded") }
 	}
 	if o.Progress == nil {
 		o.Progress = func(store.Key) *Progress { return nil }
@@ -130,7 +137,7 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
-	list, err := s.List(r.Context(), Filter{State(r.FormValue("state")), r.FormValue("series"), r.FormValue("limit")})
+	list, err := s.List(r.Context(), Filter{State: State(r.FormValue("state")), Series: r.FormValue("series"), Search: r.FormValue("search"), Limit: r.FormValue("limit")})
 	if err != nil {
 		s.fail(w, err)
 		return
@@ -147,6 +154,7 @@ func (e errRequest) Error() string { return string(e) }
 type Filter struct {
 	State  State
 	Series string // what the Series Instance UID begins with
+	Search string // an accession number, or what the Study or Series Instance UID begins with
 	Limit  string // a number; 500 when empty
 }
 
@@ -162,25 +170,42 @@ func (s *Server) List(ctx context.Context, f Filter) (*List, error) {
 	if state != "" && !slices.Contains(States, state) {
 		return nil, errRequest(fmt.Sprintf("no state is called %q: the states are %v", state, States))
 	}
-	keys, err := s.opts.Store.Series()
+	list := &List{Series: []Series{}}
+	wanted := func(k store.Key) bool { return strings.HasPrefix(k.Series, f.Series) }
+	err := s.each(ctx, wanted, func(d *Detail, v *view) {
+		if (state == "" || d.State == state) && (f.Search == "" || v.brought.sought(store.Key{Study: d.Study, Series: d.Series.Series}, f.Search)) {
+			list.Series = append(list.Series, d.Series)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
+	slices.SortStableFunc(list.Series, func(a, b Series) int { return b.Changed.Compare(a.Changed) })
+	list.Total = len(list.Series)
+	list.Series = list.Series[:min(n, list.Total)]
+	return list, nil
+}
+
+// each tells of every series that is wanted, in no order.
+func (s *Server) each(ctx context.Context, wanted func(store.Key) bool, tell func(*Detail, *view)) error {
+	keys, err := s.opts.Store.Series()
+	if err != nil {
+		return err
+	}
 	jobs, err := s.opts.Queue.Jobs(ctx, "", "")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	byKey := map[store.Key][]job.Job{}
 	for _, j := range jobs {
 		k := store.Key{Study: j.Study, Series: j.Series}
 		byKey[k] = append(byKey[k], j)
 	}
-	list := &List{Series: []Series{}}
 	for _, k := range keys {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
-		if !strings.HasPrefix(k.Series, f.Series) {
+		if !wanted(k) {
 			continue
 		}
 		v, err := s.views.get(k)
@@ -188,17 +213,19 @@ func (s *Server) List(ctx context.Context, f Filter) (*List, error) {
 			continue // removed since the listing
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		d := derive(k, v, byKey[k], s.opts.Destinations, s.opts.Progress(k))
-		if state == "" || d.State == state {
-			list.Series = append(list.Series, d.Series)
-		}
+		tell(s.derive(k, v, byKey[k]), v)
 	}
-	slices.SortStableFunc(list.Series, func(a, b Series) int { return b.Changed.Compare(a.Changed) })
-	list.Total = len(list.Series)
-	list.Series = list.Series[:min(n, list.Total)]
-	return list, nil
+	return nil
+}
+
+func (s *Server) derive(k store.Key, v *view, jobs []job.Job) *Detail {
+	d := derive(k, v, jobs, s.opts.Destinations, s.opts.Progress(k))
+	if s.opts.ShowPatient && v.brought != nil {
+		d.Patient = &v.brought.patient
+	}
+	return &d
 }
 
 // Detail returns everything about a series; the error is store.ErrNotExist
@@ -216,8 +243,15 @@ func (s *Server) Detail(ctx context.Context, k store.Key) (*Detail, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := derive(k, v, jobs, s.opts.Destinations, s.opts.Progress(k))
-	return &d, nil
+	d := s.derive(k, v, jobs)
+	first, last, err := arrived(s.opts.Store, k)
+	if err != nil {
+		return nil, err
+	}
+	if !first.IsZero() {
+		d.FirstInstance, d.LastInstance = &first, &last
+	}
+	return d, nil
 }
 
 // Settled reports whether nothing more is to be done for a series, and whether

@@ -21,14 +21,14 @@ type Progress struct {
 // of its analysis, if it runs.
 func derive(k store.Key, v *view, jobs []job.Job, destinations []job.Destination, p *Progress) Detail {
 	d := Detail{
-		Series:      Series{Study: k.Study, Series: k.Series, Instances: len(v.instances), Changed: v.changed},
+		Series:      Series{Study: k.Study, Series: k.Series, Instances: len(v.instances), Changed: v.changed, Destinations: []Stand{}},
 		Closings:    append([]Closing{}, v.closings...),
 		Generations: []Generation{},
 		Conflicts:   append([]string{}, v.conflicts...),
 		Deliveries:  []Delivery{},
 	}
 	for _, m := range v.generations {
-		g := Generation{Generation: m.Generation, Attempt: m.Attempt, Outcome: m.Outcome, Reason: m.Reason, Nodules: m.Nodules, Files: []string{}, Written: m.Written}
+		g := Generation{Generation: m.Generation, Attempt: m.Attempt, Outcome: m.Outcome, Reason: m.Reason, Nodules: m.Nodules, Files: []string{}, Written: m.Written, Warnings: m.Warnings}
 		for _, f := range m.Files {
 			g.Files = append(g.Files, f.Name)
 		}
@@ -40,7 +40,7 @@ func derive(k store.Key, v *view, jobs []job.Job, destinations []job.Destination
 		}
 	}
 	if v.last != nil {
-		d.Generation = v.last.Generation
+		d.Generation, d.Closed = v.last.Generation, &v.last.Closed.Time
 		if j := find(jobs, "analyze", v.last.Generation, ""); j != nil {
 			d.Analysis = view2job(j)
 			if p != nil && j.State == job.Running {
@@ -51,6 +51,16 @@ func derive(k store.Key, v *view, jobs []job.Job, destinations []job.Destination
 	d.State, d.Sentence = stateOf(&d, v)
 	if m := v.manifest(d.Generation); m != nil {
 		d.Outcome, d.Nodules = m.Outcome, m.Nodules
+	}
+	if v.brought != nil {
+		d.Source = v.brought.source
+	}
+	if n := len(d.Generations); n > 0 {
+		for _, one := range d.Deliveries {
+			if one.Generation == d.Generations[n-1].Generation {
+				d.Destinations = append(d.Destinations, Stand{one.Destination, one.State})
+			}
+		}
 	}
 	if n := len(v.conflicts); n > 0 {
 		d.Sentence += fmt.Sprintf(" %s with a known SOP Instance UID but other bytes; kept aside, not analysed.", count(n, "instance came", "instances came"))
@@ -159,6 +169,12 @@ func deliveryOf(m *store.Manifest, name string, receipts map[string]store.Receip
 		one.Stored++
 		if destinations[i].Settled(r) {
 			settled++
+		}
+		if one.First == nil || r.Time.Before(*one.First) {
+			one.First = &r.Time
+		}
+		if one.Last == nil || r.Time.After(*one.Last) {
+			one.Last = &r.Time
 		}
 		if r.Note != "" {
 			one.Notes = append(one.Notes, f.Name+": "+r.Note)
