@@ -77,9 +77,13 @@ func (l live) Collect(c chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if counts, err := l.queue.Counts(ctx); err == nil {
+		sum := map[[2]string]int{}
+		for _, one := range counts {
+			sum[[2]string{one.Kind, string(one.State)}] += one.Jobs
+		}
 		for _, kind := range []string{"analyze", "deliver"} {
 			for _, s := range []job.State{job.Queued, job.Running, job.Waiting, job.Failed, job.Cancelled} {
-				c <- prometheus.MustNewConstMetric(jobsDesc, prometheus.GaugeValue, float64(counts[kind][s]), kind, string(s))
+				c <- prometheus.MustNewConstMetric(jobsDesc, prometheus.GaugeValue, float64(sum[[2]string{kind, string(s)}]), kind, string(s))
 			}
 		}
 	}

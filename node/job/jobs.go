@@ -255,27 +255,39 @@ func (q *Queue) wakeTwice(ctx context.Context, queue, states string) error {
 	return q.wake(ctx, queue, states)
 }
 
-// Counts is how many jobs of a kind are in each state.
-func (q *Queue) Counts(ctx context.Context) (map[string]map[State]int, error) {
-	rows, err := q.db.QueryContext(ctx, `SELECT kind, state, json_extract(metadata, '$.cancel_attempted_at') IS NOT NULL, count(*) FROM river_job GROUP BY 1, 2, 3`)
+// Count is how many jobs of one kind and, of deliveries, to one destination are
+// in a state.
+type Count struct {
+	Kind        string
+	Destination string
+	State       State
+	Jobs        int
+	Oldest      time.Time // when the oldest of them was queued
+}
+
+// Counts counts the queue's jobs.
+func (q *Queue) Counts(ctx context.Context) ([]Count, error) {
+	rows, err := q.db.QueryContext(ctx, `SELECT kind, COALESCE(json_extract(args, '$.destination'), ''), state,
+		json_extract(metadata, '$.cancel_attempted_at') IS NOT NULL, count(*), CAST(min(created_at) AS text) FROM river_job GROUP BY 1, 2, 3, 4`)
 	if err != nil {
 		return nil, fmt.Errorf("counting the jobs: %w", err)
 	}
 	defer rows.Close()
-	counts := map[string]map[State]int{}
+	var counts []Count
 	for rows.Next() {
-		var kind, state string
+		var c Count
+		var state, oldest string
 		var byHand bool
-		var n int
-		if err := rows.Scan(&kind, &state, &byHand, &n); err != nil {
+		if err := rows.Scan(&c.Kind, &c.Destination, &state, &byHand, &c.Jobs, &oldest); err != nil {
 			return nil, fmt.Errorf("counting the jobs: %w", err)
 		}
-		if counts[kind] == nil {
-			counts[kind] = map[State]int{}
-		}
-		counts[kind][fromRiver(rivertype.JobState(state), byHand)] += n
+		c.State, c.Oldest = fromRiver(rivertype.JobState(state), byHand), parseTime(oldest)
+		counts = append(counts, c)
 	}
-	return counts, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("counting the jobs: %w", err)
+	}
+	return counts, nil
 }
 
 func fromRiver(s rivertype.JobState, cancelledByHand bool) State {
