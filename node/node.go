@@ -88,6 +88,7 @@ type Node struct {
 	listeners []net.Listener
 	httpAddr  net.Addr
 
+	heart  *heart
 	open   atomic.Bool // the DICOM listeners are
 	up     sync.Map    // destinations that answered last time: when one comes back, what waits for it goes at once
 	missed chan struct{}
@@ -113,7 +114,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	}
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	n := &Node{config: c, log: log, metrics: admin.NewMetrics(), identity: secure.New(c, log), timeouts: p.timeouts,
-		reportAgain: p.reportAgain, missed: make(chan struct{}, 1), failed: make(chan error, 4), cancel: cancel}
+		reportAgain: p.reportAgain, heart: newHeart(), missed: make(chan struct{}, 1), failed: make(chan error, 4), cancel: cancel}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Stop())
@@ -200,7 +201,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	n.admin = admin.New(admin.Options{
 		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: inference.Version, ShowPatient: c.Admin.ShowPatient,
 		Algorithm: n.algorithm,
-		Ready: n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Log: log,
+		Ready:     n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Log: log,
 	})
 	receiver := &Receiver{
 		sources: sources, store: n.store, tracker: n.tracker, metrics: n.metrics, log: log, maxInstance: int64(c.Storage.MaxInstance),
@@ -356,6 +357,7 @@ func (n *Node) upkeep(ctx context.Context) {
 	defer soon.Stop()
 	n.retain(ctx)
 	for {
+		n.heart.beat()
 		select {
 		case <-ctx.Done():
 			return
@@ -379,8 +381,8 @@ func (n *Node) upkeep(ctx context.Context) {
 // younger but has been delivered, the oldest first: receiving goes before
 // keeping what others have.
 func (n *Node) retain(ctx context.Context) {
-	settled := func(k store.Key) bool { yes, _ := n.admin.Settled(ctx, k); return yes }
-	delivered := func(k store.Key) bool { _, yes := n.admin.Settled(ctx, k); return yes }
+	settled := func(k store.Key) bool { n.heart.beat(); yes, _ := n.admin.Settled(ctx, k); return yes }
+	delivered := func(k store.Key) bool { n.heart.beat(); _, yes := n.admin.Settled(ctx, k); return yes }
 	aged, err := n.store.Retain(time.Now(), store.Retention{Keep: time.Duration(n.config.Storage.Keep)}, settled)
 	early, err2 := n.store.Retain(time.Now(), store.Retention{FreeAtLeast: int64(n.config.Storage.StopReceivingBelow)}, delivered)
 	if err := errors.Join(err, err2); err != nil && ctx.Err() == nil {
