@@ -70,14 +70,33 @@ func (c *Config) Check() []Fault {
 		}
 	}
 
-	f.address("[admin] listen", c.Admin.Listen)
-	if host, _, err := net.SplitHostPort(c.Admin.Listen); err == nil && !isLoopback(host) {
-		f.fault("[admin] listen", fmt.Sprintf("%q is reachable from other machines, and the page asks for no password", c.Admin.Listen),
-			`listen on "127.0.0.1:8042" and reach it through a proxy that authenticates`)
-	}
+	f.admin(c.Admin)
 	f.oneOf("[log] level", c.Log.Level, "debug", "info", "warn", "error")
 	f.oneOf("[log] format", c.Log.Format, "console", "json")
 	return f.faults
+}
+
+// admin checks that nobody but this machine reaches the page unasked and in the clear.
+func (f *checker) admin(a Admin) {
+	f.address("[admin] listen", a.Listen)
+	if (a.Certificate == "") != (a.Key == "") {
+		f.fault("[admin] certificate", "a certificate and its key belong together", "set both [admin] certificate and [admin] key, or neither")
+	}
+	if a.ClientCA != "" && a.Certificate == "" {
+		f.fault("[admin] client_ca", "clients show certificates over TLS only", "set [admin] certificate and key too")
+	}
+	host, _, err := net.SplitHostPort(a.Listen)
+	if err != nil || isLoopback(host) {
+		return
+	}
+	if a.Certificate == "" && a.Key == "" {
+		f.fault("[admin] listen", fmt.Sprintf("%q is reachable from other machines, and what it says would go in the clear", a.Listen),
+			`set [admin] certificate and key to PEM files, or listen on "127.0.0.1:8042"`)
+	}
+	if !a.Asks() {
+		f.fault("[admin] listen", fmt.Sprintf("%q is reachable from other machines, and nobody is asked who they are", a.Listen),
+			"set [admin] password_file (`pulmonode password --file FILE USER` makes it), or client_ca for client certificates")
+	}
 }
 
 // outputs checks what each kind of result is called and numbered.

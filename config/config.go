@@ -164,7 +164,20 @@ type Admin struct {
 	Listen string `toml:"listen"`
 	// ShowPatient lets the page and the API name patients and accession numbers.
 	ShowPatient bool `toml:"show_patient"`
+
+	// Certificate and Key are those of the listener: PEM files. With them it speaks
+	// TLS, which any address but loopback demands.
+	Certificate string `toml:"certificate"`
+	Key         string `toml:"key"`
+	// Who may come in: who shows a certificate that an authority of ClientCA signed,
+	// or a password of PasswordFile (`pulmonode password` writes it). Both empty:
+	// everybody, on loopback only.
+	ClientCA     string `toml:"client_ca"`
+	PasswordFile string `toml:"password_file"`
 }
+
+// Asks reports whether the listener asks who comes.
+func (a Admin) Asks() bool { return a.ClientCA != "" || a.PasswordFile != "" }
 
 // Log is how the log is written.
 type Log struct {

@@ -83,7 +83,7 @@ listen = "0.0.0.0:8042"
 		`[[source]] number 1 from: "10.1.0.0/99" is neither`,
 		"[[destination]] number 1 name", "[[destination]] number 1 ae_title",
 		"[[destination]] number 1 address", `[[destination]] number 1 send: "jpeg" is not allowed`,
-		"[admin] listen",
+		`[admin] listen: "0.0.0.0:8042" is reachable from other machines, and what it says`, `[admin] listen: "0.0.0.0:8042" is reachable from other machines, and nobody`,
 	}
 	var all []string
 	for _, f := range faults {
@@ -179,6 +179,46 @@ func TestDestinationsAreSentWhatTheyAskFor(t *testing.T) {
 	c, faults = Parse(pacs + "send = [\"sr\", \"pdf\", \"kos\"]\n")
 	if Fatal(faults) || !c.Sends("kos") || !c.Sends("pdf") || c.Sends("seg") {
 		t.Errorf("%v: %+v", faults, c.Destination)
+	}
+}
+
+// The page is open on loopback; anywhere else it is encrypted and asks.
+func TestThePageIsNotForEverybody(t *testing.T) {
+	const certificate = "certificate = \"a.pem\"\nkey = \"a.key\"\n"
+	const clear, unasked = "in the clear", "nobody is asked"
+	for _, c := range []struct {
+		name, text string
+		says       []string
+	}{
+		{"loopback", "listen = \"127.0.0.1:8042\"", nil},
+		{"loopback by IPv6", "listen = \"[::1]:8042\"", nil},
+		{"loopback with a password", "password_file = \"p\"", nil},
+		{"another address", "listen = \"10.1.2.3:8042\"", []string{clear, unasked}},
+		{"every address", "listen = \":8042\"", []string{clear, unasked}},
+		{"a name", "listen = \"node1:8042\"", []string{clear, unasked}},
+		{"TLS alone", "listen = \":8042\"\n" + certificate, []string{unasked}},
+		{"a password alone", "listen = \":8042\"\npassword_file = \"p\"", []string{clear}},
+		{"TLS and a password", "listen = \":8042\"\npassword_file = \"p\"\n" + certificate, nil},
+		{"TLS and client certificates", "listen = \":8042\"\nclient_ca = \"ca.pem\"\n" + certificate, nil},
+		{"client certificates without TLS", "client_ca = \"ca.pem\"", []string{"over TLS only"}},
+		{"a certificate without its key", "certificate = \"a.pem\"", []string{"belong together"}},
+	} {
+		_, faults := Parse("[admin]\n" + c.text + "\n")
+		var said []string
+		for _, f := range faults {
+			if !f.Warning {
+				said = append(said, f.String())
+			}
+		}
+		if len(said) != len(c.says) {
+			t.Errorf("%s: %q, want %q", c.name, said, c.says)
+			continue
+		}
+		for i, says := range c.says {
+			if !strings.Contains(said[i], says) {
+				t.Errorf("%s: %q does not say %q", c.name, said[i], says)
+			}
+		}
 	}
 }
 

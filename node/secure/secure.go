@@ -1,6 +1,6 @@
 // Package secure is the one place where this node's TLS is made, as listener
 // and as client: BCP 195 (PS3.15 B.9 and later), TLS 1.2 or 1.3 with forward
-// secrecy, certificates on both sides. What `pulmonode check` tries is thereby
+// secrecy, certificates on both sides of DICOM. What `pulmonode check` tries is thereby
 // what the node does.
 package secure
 
@@ -24,7 +24,9 @@ import (
 // between the writing of a certificate and that of its key, the former ones go
 // on, and the log says so.
 type Identity struct {
+	section  string // of node.toml that names the files
 	settings config.TLS
+	clients  tls.ClientAuthType
 	log      *zap.Logger
 
 	mu             sync.Mutex
@@ -45,9 +47,20 @@ func (c contents) equal(d contents) bool {
 	return true
 }
 
-// New is the identity that the settings name. Nothing is read yet.
+// New is the identity that [tls] names. Nothing is read yet.
 func New(c *config.Config, log *zap.Logger) *Identity {
-	return &Identity{settings: c.TLS, log: log}
+	return &Identity{section: "[tls]", settings: c.TLS, clients: tls.RequireAndVerifyClientCert, log: log}
+}
+
+// NewAdmin is that of the page and its API. Where [admin] client_ca is set,
+// certificates of clients are asked for and verified; who shows none gets as far
+// as a sentence that says so, or gives a password.
+func NewAdmin(c config.Admin, log *zap.Logger) *Identity {
+	i := &Identity{section: "[admin]", settings: config.TLS{Certificate: c.Certificate, Key: c.Key, ClientCA: c.ClientCA}, log: log}
+	if c.ClientCA != "" {
+		i.clients = tls.VerifyClientCertIfGiven
+	}
+	return i
 }
 
 // Server is the profile of the encrypted listener. The files must be whole now,
@@ -93,11 +106,11 @@ func (i *Identity) refreshLocked() {
 	}
 	var server, client *tls.Config
 	if err == nil {
-		server, client, err = found.profiles()
+		server, client, err = i.profiles(found)
 	}
 	switch former := i.server != nil; {
 	case err != nil && former && (i.err == nil || i.err.Error() != err.Error()):
-		i.log.Error("certificate_not_renewed", zap.Error(err), zap.String("do", "the former one goes on until the files of [tls] are whole: `pulmonode check` says what they need"))
+		i.log.Error("certificate_not_renewed", zap.Error(err), zap.String("do", "the former one goes on until the files of "+i.section+" are whole: `pulmonode check` says what they need"))
 	case err == nil && former:
 		i.log.Info("certificate_renewed")
 	}
@@ -110,26 +123,32 @@ func (i *Identity) read() (c contents, err error) {
 	for at, file := range []struct{ key, path string }{
 		{"certificate", i.settings.Certificate}, {"key", i.settings.Key}, {"client_ca", i.settings.ClientCA},
 	} {
+		if file.path == "" && i.clients == tls.NoClientCert && file.key == "client_ca" {
+			continue
+		}
 		if c[at], err = os.ReadFile(file.path); err != nil {
-			return c, fmt.Errorf("[tls] %s: %w", file.key, err)
+			return c, fmt.Errorf("%s %s: %w", i.section, file.key, err)
 		}
 	}
 	return c, nil
 }
 
 // profiles are those of the listener and of a client with these files.
-func (c contents) profiles() (server, client *tls.Config, err error) {
+func (i *Identity) profiles(c contents) (server, client *tls.Config, err error) {
 	pair, err := tls.X509KeyPair(c[0], c[1])
 	if err != nil {
-		return nil, nil, fmt.Errorf("[tls] certificate: %w", err)
-	}
-	authorities, err := authoritiesOf(c[2])
-	if err != nil {
-		return nil, nil, fmt.Errorf("[tls] client_ca: %w", err)
+		return nil, nil, fmt.Errorf("%s certificate: %w", i.section, err)
 	}
 	server, client = profile(), profile()
 	server.Certificates, client.Certificates = []tls.Certificate{pair}, []tls.Certificate{pair}
-	server.ClientCAs, server.ClientAuth = authorities, tls.RequireAndVerifyClientCert
+	if i.clients == tls.NoClientCert {
+		return server, client, nil
+	}
+	authorities, err := authoritiesOf(c[2])
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s client_ca: %w", i.section, err)
+	}
+	server.ClientCAs, server.ClientAuth = authorities, i.clients
 	client.RootCAs = authorities
 	return server, client, nil
 }

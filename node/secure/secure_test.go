@@ -300,6 +300,49 @@ func TestClientsAreRenewedAsWell(t *testing.T) {
 	shown("renewed")
 }
 
+// The page lets a client without a certificate as far as a sentence, and none
+// with a stranger's.
+func TestThePageAsksForCertificatesWhereItHasAnAuthority(t *testing.T) {
+	hospital, stranger := securetest.NewAuthority(t), securetest.NewAuthority(t)
+	s := hospital.Settings(t, "node")
+	bare := func(c *tls.Config) { c.Certificates = nil }
+	other := stranger.Settings(t, "eve")
+	foreign, err := tls.LoadX509KeyPair(other.Certificate, other.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	strange := func(c *tls.Config) {
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &foreign, nil }
+	}
+	for _, c := range []struct {
+		name      string
+		authority string
+		client    func(*tls.Config)
+		refused   bool
+		known     int // certificates that the server verified
+	}{
+		{"no authority, no certificate", "", bare, false, 0},
+		{"no authority, a certificate that nobody asked for", "", func(*tls.Config) {}, false, 0},
+		{"an authority, no certificate", s.ClientCA, bare, false, 0},
+		{"an authority, its certificate", s.ClientCA, func(*tls.Config) {}, false, 1},
+		{"an authority, a stranger's certificate", s.ClientCA, strange, true, 0},
+	} {
+		server, err := NewAdmin(config.Admin{Certificate: s.Certificate, Key: s.Key, ClientCA: c.authority}, zap.NewNop()).Server()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, client := both(t, s, hospital.Settings(t, "browser"))
+		c.client(client)
+		m := handshake(t, server, client)
+		if (m.serverErr != nil) != c.refused || len(m.asServer.VerifiedChains) != c.known {
+			t.Errorf("%s: %v, %d verified", c.name, m.serverErr, len(m.asServer.VerifiedChains))
+		}
+	}
+	if _, err := NewAdmin(config.Admin{Certificate: "/nowhere.pem", Key: s.Key}, zap.NewNop()).Server(); err == nil || !strings.HasPrefix(err.Error(), "[admin] certificate") {
+		t.Errorf("a missing file: %v", err)
+	}
+}
+
 func TestMissingFilesAreNamedAtTheStart(t *testing.T) {
 	good := securetest.NewAuthority(t).Settings(t, "node")
 	for _, c := range []struct {
