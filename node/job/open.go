@@ -20,10 +20,13 @@ import (
 // openDatabase opens the queue's file, made or brought to River's present
 // schema. A file that SQLite cannot read is set aside under another name and a
 // new one takes its place; the caller fills it from the files.
-func openDatabase(ctx context.Context, path string, log *zap.Logger) (*sql.DB, error) {
-	db, err := tryDatabase(ctx, path)
+func openDatabase(ctx context.Context, path, version string, log *zap.Logger) (*sql.DB, error) {
+	db, err := tryDatabase(ctx, path, version)
 	if err == nil {
 		return db, nil
+	}
+	if errors.Is(err, ErrNewer) {
+		return nil, fmt.Errorf("opening the queue %s: %w", path, err)
 	}
 	if !corrupt(err) {
 		return nil, fmt.Errorf("opening the queue %s: %w: check the folder's rights and free space", path, err)
@@ -34,14 +37,14 @@ func openDatabase(ctx context.Context, path string, log *zap.Logger) (*sql.DB, e
 	}
 	log.Error("queue_set_aside", zap.String("file", aside), zap.Error(err),
 		zap.String("do", "nothing is lost: the queue is rebuilt from the files; look for a failing disk, then delete the file"))
-	db, err = tryDatabase(ctx, path)
+	db, err = tryDatabase(ctx, path, version)
 	if err != nil {
 		return nil, fmt.Errorf("making a new queue %s: %w", path, err)
 	}
 	return db, nil
 }
 
-func tryDatabase(ctx context.Context, path string) (_ *sql.DB, err error) {
+func tryDatabase(ctx context.Context, path, version string) (_ *sql.DB, err error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -83,7 +86,13 @@ func tryDatabase(ctx context.Context, path string) (_ *sql.DB, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := refuseNewer(ctx, db, migrator.AllVersions()); err != nil {
+		return nil, err
+	}
 	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return nil, err
+	}
+	if err := sign(ctx, db, version); err != nil {
 		return nil, err
 	}
 	return db, nil

@@ -31,6 +31,7 @@ func (a Attempt) Last() bool { return a.Number >= a.Max }
 // Options make a queue.
 type Options struct {
 	Path         string        // of queue.db
+	Version      string        // of this program, for one that meets a queue of a later one
 	Destinations []Destination // each has its own queue and worker
 	MaxAttempts  int           // 0: 12
 	Backoff      Backoff
@@ -71,7 +72,7 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	if o.Poll <= 0 {
 		o.Poll = time.Second
 	}
-	db, err := openDatabase(ctx, o.Path, o.Log)
+	db, err := openDatabase(ctx, o.Path, o.Version, o.Log)
 	if err != nil {
 		return nil, err
 	}
