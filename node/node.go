@@ -201,7 +201,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	n.admin = admin.New(admin.Options{
 		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: inference.Version, ShowPatient: c.Admin.ShowPatient,
 		Algorithm: n.algorithm,
-		Ready:     n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Log: log,
+		Ready:     n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Access: c.Admin, Log: log,
 	})
 	receiver := &Receiver{
 		sources: sources, store: n.store, tracker: n.tracker, metrics: n.metrics, log: log, maxInstance: int64(c.Storage.MaxInstance),
@@ -248,14 +248,11 @@ func (n *Node) listen(ctx, background context.Context, receiver *Receiver) error
 	n.server = n.newServer(receiver)
 	var lc net.ListenConfig
 	if n.config.Admin.Listen != "" {
-		l, err := lc.Listen(ctx, "tcp", n.config.Admin.Listen)
+		l, err := n.admin.Listen(ctx)
 		if err != nil {
-			return fmt.Errorf("[admin] listen: %w: choose another port, or stop what listens there", err)
+			return err
 		}
 		n.httpAddr = l.Addr()
-		if !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
-			n.log.Warn("admin_reachable", zap.Stringer("listen", l.Addr()), zap.String("do", "anyone in the network sees the pictures and can retry: put a proxy with a login before it"))
-		}
 		n.task(func() {
 			if err := n.admin.Serve(background, l); err != nil {
 				n.fail(err)

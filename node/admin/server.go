@@ -6,16 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
+	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/inference/result"
 	"github.com/pulmonode/pulmonode/node/job"
 	"github.com/pulmonode/pulmonode/node/store"
@@ -44,14 +42,21 @@ type Options struct {
 	// there was nothing to do, store.ErrNotExist when the series is not there.
 	Retry, Cancel func(ctx context.Context, k store.Key, destination string) (string, error)
 
+	// Access is who may come in, and where: [admin]. The zero value lets everybody
+	// in, on loopback only.
+	Access config.Admin
+	// Entered is told who came in and who did not; nil: nobody.
+	Entered func(Entry)
+
 	Log *zap.Logger // nil: none
 }
 
 // Server answers over HTTP. It is an http.Handler.
 type Server struct {
-	opts  Options
-	views views
-	http  http.Handler
+	opts   Options
+	views  views
+	access *access
+	http   http.Handler
 }
 
 // Limits of a list.
@@ -74,55 +79,14 @@ func New(o Options) *Server {
 	if o.Progress == nil {
 		o.Progress = func(store.Key) *Progress { return nil }
 	}
-	s := &Server{opts: o, views: views{store: o.Store}}
+	s := &Server{opts: o, views: views{store: o.Store}, access: newAccess(o.Access, o.Entered, o.Log)}
 	o.Metrics.registry.MustRegister(live{o.Queue, o.Store.Free, o.Ready})
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
-	mux.HandleFunc("GET /api/v1/series", s.list)
-	mux.HandleFunc("GET /api/v1/series/{study}/{series}", s.detail)
-	mux.HandleFunc("POST /api/v1/series/{study}/{series}/retry", s.change(o.Retry))
-	mux.HandleFunc("POST /api/v1/series/{study}/{series}/cancel", s.change(o.Cancel))
-	mux.HandleFunc("GET /{$}", s.page)
-	mux.HandleFunc("GET /series/{study}/{series}", s.seriesPage)
-	mux.HandleFunc("GET /series/{study}/{series}/{generation}/{file}", s.picture)
-	mux.HandleFunc("POST /series/{study}/{series}/retry", s.pageChange(o.Retry))
-	mux.HandleFunc("POST /series/{study}/{series}/cancel", s.pageChange(o.Cancel))
-	s.http = guard(http.NewCrossOriginProtection().Handler(mux))
+	s.http = s.handler()
 	return s
 }
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.http.ServeHTTP(w, r) }
-
-// Serve answers on l until ctx ends, then finishes the requests that run.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	server := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      60 * time.Second,
-		IdleTimeout:       60 * time.Second,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          zap.NewStdLog(zap.NewNop()),
-	}
-	stopped := make(chan error, 1)
-	end := context.AfterFunc(ctx, func() {
-		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		err := server.Shutdown(bound)
-		if err != nil {
-			err = server.Close()
-		}
-		stopped <- err
-	})
-	err := server.Serve(l)
-	if end() {
-		return fmt.Errorf("the admin listener %s ended: %w", l.Addr(), err)
-	}
-	return <-stopped
-}
 
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	a := Readiness{Ready: true, Checks: s.opts.Ready(r.Context())}
@@ -132,6 +96,14 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	status := http.StatusOK
 	if !a.Ready {
 		status = http.StatusServiceUnavailable
+	}
+	// A load balancer needs the status alone; what ails the node is for those who
+	// may come in. A password that is wrong changes nothing here.
+	if _, no := s.access.admit(r); no != nil {
+		reply(w, status, struct {
+			Ready bool `json:"ready"`
+		}{a.Ready})
+		return
 	}
 	reply(w, status, a)
 }
