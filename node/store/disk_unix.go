@@ -26,6 +26,14 @@ func linkNoReplace(from, to string) error {
 	return os.Remove(from)
 }
 
+func totalBytes(path string) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, fmt.Errorf("ask for the size of the disk of %s: %w", path, err)
+	}
+	return uint64(st.Blocks) * uint64(st.Bsize), nil
+}
+
 func freeBytes(path string) (uint64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {

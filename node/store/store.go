@@ -176,8 +176,18 @@ func (s *Store) Free() (int64, error) {
 	return int64(min(n, 1<<62)), err
 }
 
+// Total returns the size of the data folder's disk.
+func (s *Store) Total() (int64, error) {
+	n, err := totalBytes(s.dir)
+	return int64(min(n, 1<<62)), err
+}
+
+// trial is what Ready writes: one block, which a disk without room has none of.
+var trial = make([]byte, 4096)
+
 // Ready says why the store would not take an instance now, nil if it would:
-// ErrFull below the watermark, else what the file system says to a trial file.
+// ErrFull below the watermark, else what the file system says to a trial file of
+// one block that is made durable.
 func (s *Store) Ready() error {
 	if err := s.roomy(); err != nil {
 		return err
@@ -187,7 +197,14 @@ func (s *Store) Ready() error {
 	if err != nil {
 		return s.full(fmt.Errorf("write to the data folder: %w", err))
 	}
-	return errors.Join(f.Close(), s.fs.remove(path))
+	_, err = f.Write(trial)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close(), s.fs.remove(path)); err != nil {
+		return s.full(fmt.Errorf("write to the data folder: %w", err))
+	}
+	return nil
 }
 
 // roomy is nil above the watermark.
