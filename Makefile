@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build codecs runtime peers demo test race lint fuzz bench validate soak clean
+.PHONY: help build codecs runtime peers demo test race lint fuzz bench validate soak evaluate clean
 
 GO      ?= go
 PYTHON  ?= python3
@@ -131,6 +131,10 @@ validate: PEERS += npm:npm openssl:openssl chromium:chromium javac:default-jdk-h
 validate: runtime peers .venv-test/done ## other makers' readers, OHIF among them, over a grid of cases; writes docs/validation.md
 	@$(MAKE) --no-print-directory $(VALIDATE)/done || echo "not all readers could be installed; the others go on"
 	$(GO) run ./cmd/validate
+
+evaluate: runtime ## the models against outlined nodules: DATA=FOLDER [JSON=FILE] [PICTURES=FOLDER]
+	@[ -n "$(DATA)" ] || { echo "say where the nodules are: make evaluate DATA=lidc-nodules (nodules.npz and index.csv)"; exit 2; }
+	$(GO) run ./cmd/evaluate -data "$(DATA)" $(if $(JSON),-json "$(JSON)") $(if $(PICTURES),-pictures "$(PICTURES)")
 
 clean: ## what was built; downloads and virtual environments too
 	rm -rf bin .cache .venv-test .venv-train bench.json validate.json

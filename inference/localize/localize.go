@@ -120,10 +120,7 @@ func (b box) index(x, y, z int) int {
 func probabilities(ctx context.Context, img Image, net Network, o Options, lung []uint8, bounds box, cubes [][3]int, progress func(done, total int)) (*field, error) {
 	out := &field{box: bounds, p: make([]uint16, bounds.size(0)*bounds.size(1)*bounds.size(2))}
 
-	var grey [1024]float32
-	for q := range grey {
-		grey[q] = float32(q) / 1023
-	}
+	grey := greys()
 	cube := o.Edge * o.Edge * o.Edge
 	n := min(o.Batch, len(cubes))
 	in, prob := make([]float32, n*cube), make([]float32, n*cube)
@@ -131,7 +128,7 @@ func probabilities(ctx context.Context, img Image, net Network, o Options, lung 
 	for done := 0; done < len(cubes); {
 		batch := cubes[done:min(done+n, len(cubes))]
 		for i, origin := range batch {
-			img.cut(origin, o.Edge, &grey, in[i*cube:(i+1)*cube])
+			img.cut(origin, o.Edge, grey, in[i*cube:(i+1)*cube])
 		}
 		if err := net.Run(ctx, len(batch), dims, in[:len(batch)*cube], prob[:len(batch)*cube]); err != nil {
 			return nil, fmt.Errorf("search cubes %d to %d of %d: %w", done+1, done+len(batch), len(cubes), err)
@@ -147,6 +144,27 @@ func probabilities(ctx context.Context, img Image, net Network, o Options, lung 
 		}
 	}
 	return out, nil
+}
+
+// Cube gives the probabilities of the one cube of 64 voxels whose first voxel is
+// origin, z, y, x order. Beyond the image the cube continues its border.
+func Cube(ctx context.Context, img Image, net Network, origin [3]int) ([]float32, error) {
+	const edge = 64
+	in, prob := make([]float32, edge*edge*edge), make([]float32, edge*edge*edge)
+	img.cut(origin, edge, greys(), in)
+	if err := net.Run(ctx, 1, []int64{1, edge, edge, edge}, in, prob); err != nil {
+		return nil, fmt.Errorf("search one cube: %w", err)
+	}
+	return prob, nil
+}
+
+// greys are the network's inputs for the grey levels.
+func greys() *[1024]float32 {
+	var grey [1024]float32
+	for q := range grey {
+		grey[q] = float32(q) / 1023
+	}
+	return &grey
 }
 
 // widen returns the lung mask with its margin and the box that holds it.

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sbinet/npyio/npz"
+)
+
+func rated(p float64, label bool, patient string) score {
+	s := score{nodule: &nodule{patient: patient, diameterMM: 8}, drawn: true, believed: 1}
+	s.rated[0], s.label[0] = p, label
+	return s
+}
+
+func TestAUCCountsPairsInOrder(t *testing.T) {
+	for name, c := range map[string]struct {
+		scores []score
+		want   float64
+	}{
+		"perfect": {[]score{rated(0.1, false, "a"), rated(0.9, true, "b")}, 1},
+		"wrong":   {[]score{rated(0.9, false, "a"), rated(0.1, true, "b")}, 0},
+		"ties":    {[]score{rated(0.5, false, "a"), rated(0.5, true, "b")}, 0.5},
+		// Ones at 0.3 and 0.8, zeros at 0.2, 0.3, 0.5: (1 + 0.5 + 0 + 3) of 6.
+		"mixed": {[]score{rated(0.8, true, "a"), rated(0.2, false, "a"), rated(0.3, true, "b"), rated(0.5, false, "c"), rated(0.3, false, "c")}, 4.5 / 6},
+	} {
+		if got := auc(c.scores, 0); math.Abs(got-c.want) > 1e-12 {
+			t.Errorf("%s: %g, want %g", name, got, c.want)
+		}
+		area, curve := 0.0, roc(c.scores, 0)
+		for i := 1; i < len(curve); i++ {
+			area += (curve[i].X - curve[i-1].X) * (curve[i].Y + curve[i-1].Y) / 2
+		}
+		if math.Abs(area-c.want) > 1e-12 {
+			t.Errorf("%s: the curve has %g under it, want %g", name, area, c.want)
+		}
+	}
+	if _, ok := figure([]score{rated(0.5, true, "a")}, nil)["auc.malignancy"]; ok {
+		t.Error("an AUC of one class")
+	}
+}
+
+func TestOverlapOnSlicesWithTruth(t *testing.T) {
+	// Two planes of four voxels; the truth is on the first alone.
+	truth := []bool{true, true, false, false, false, false, false, false}
+	drawn := []bool{true, false, true, false, true, false, false, false}
+	o := compare(drawn, truth, 4)
+	if o.dice != 0.5 || math.Abs(o.diceAll-2.0/5) > 1e-12 || math.Abs(o.overlapError-2.0/3) > 1e-12 {
+		t.Errorf("%+v", o)
+	}
+	if d := dice(drawn, truth); math.Abs(d-2.0/5) > 1e-12 {
+		t.Errorf("Dice %g", d)
+	}
+}
+
+// TestIntervalsDrawPatients gives one patient most of the nodules: drawn one by
+// one they would be sure of the mean, drawn with their patient they are not.
+func TestIntervalsDrawPatients(t *testing.T) {
+	var scores []score
+	for range 50 {
+		s := rated(0.9, true, "many")
+		s.refined.dice = 1
+		scores = append(scores, s)
+	}
+	scores = append(scores, rated(0.2, false, "one"))
+	first, again := bootstrap(scores, nil, 200)["dice_mean"], bootstrap(scores, nil, 200)["dice_mean"]
+	if first != again {
+		t.Errorf("two runs: %v and %v", first, again)
+	}
+	if first[0] != 0 || first[1] != 1 {
+		t.Errorf("the interval of two patients is %v", first)
+	}
+}
+
+func TestFiguresAreNested(t *testing.T) {
+	r := summarise([]score{rated(0.2, false, "a"), rated(0.9, true, "b")}, map[string]float64{"malignancy": 0.5}, 50)
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Nodules     int
+		AUC         map[string]float64
+		Sensitivity map[string]float64
+		Brier       map[string]float64
+		Interval    struct {
+			Brier map[string][2]float64
+		} `json:"interval_95"`
+	}
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Nodules != 2 || got.AUC["malignancy"] != 1 || got.Sensitivity["malignancy"] != 1 || got.Brier["malignancy"] != 0.025 || got.Interval.Brier["malignancy"] != [2]float64{0.01, 0.04} {
+		t.Errorf("%s", b)
+	}
+}
+
+const header = "key,patient,offset,nz,ny,nx,dz,dy,dx,readers,diameter_mm,malignancy,margin,texture,calcification\n"
+
+func folder(t *testing.T, hu []int16, readers []uint8, rows string) string {
+	t.Helper()
+	dir := t.TempDir()
+	w, err := npz.Create(filepath.Join(dir, "nodules.npz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, array := range map[string]any{"hu.npy": hu, "readers.npy": readers} {
+		if err := w.Write(name, array); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "index.csv"), []byte(header+rows), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestReadFolder(t *testing.T) {
+	hu := []int16{-2000, 40, -800, 30, 7, 8, 9, 10}
+	outlines := []uint8{0, 3, 1, 0, 0, 0, 0, 0}
+	nodules, err := readFolder(folder(t, hu, outlines, "a_1,a,0,2,2,2,2.5,0.7,0.6,3,8.5,4;4;3,5;5;4,5;5;5,6;5;6\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := nodules[0]
+	if n.ct.HU[0] != -1000 || n.ct.HU[1] != 40 {
+		t.Errorf("HU %v", n.ct.HU)
+	}
+	if n.consensus(0) || !n.consensus(1) || n.consensus(2) {
+		t.Error("consensus is not half of the readers")
+	}
+	if n.label != [4]bool{false, true, true, true} {
+		t.Errorf("labels %v of means 3.67, 4.67, 5, 5.67", n.label)
+	}
+	c, truth := n.candidate()
+	if c.Center != [3]float64{1, 0, 0} || c.Min != [3]float64{0.5, -0.5, -0.5} || !truth[1] {
+		t.Errorf("candidate %+v of %v", c, truth)
+	}
+	for name, row := range map[string]string{
+		"beyond the arrays": "a_1,a,1,2,2,2,2.5,0.7,0.6,3,8.5,4,5,5,6\n",
+		"negative":          "a_1,a,-1,2,2,2,2.5,0.7,0.6,3,8.5,4,5,5,6\n",
+		"huge":              "a_1,a,0,2000000000,2000000000,2000000000,2.5,0.7,0.6,3,8.5,4,5,5,6\n",
+		"no spacing":        "a_1,a,0,2,2,2,0,0.7,0.6,3,8.5,4,5,5,6\n",
+		"no number":         "a_1,a,0,2,2,2,x,0.7,0.6,3,8.5,4,5,5,6\n",
+		"nobody outlined":   "a_1,a,0,1,1,1,2.5,0.7,0.6,3,8.5,4,5,5,6\n",
+		"no row":            "",
+	} {
+		if _, err := readFolder(folder(t, hu, outlines, row)); err == nil || !strings.Contains(err.Error(), "index.csv") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

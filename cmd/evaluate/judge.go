@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+
+	"github.com/pulmonode/pulmonode/inference"
+	"github.com/pulmonode/pulmonode/inference/refine"
+)
+
+// overlap compares two contours voxel by voxel: on the slices where the truth is,
+// and on all.
+type overlap struct {
+	dice         float64 // slices with truth
+	diceAll      float64
+	overlapError float64 // 1 - intersection / union, slices with truth
+}
+
+// score is what the pipeline made of a nodule.
+type score struct {
+	*nodule
+	refined  overlap // stage 2, on the CT's own grid
+	located  overlap // stage 1 alone, its cube cut at 0.5
+	readers  []float64
+	between  []float64 // Dice of each pair of readers
+	member   []float64 // Dice of each reader and the consensus that contains him
+	drawn    bool
+	believed float64    // probability that it is a nodule
+	rated    [4]float64 // calibrated probabilities of label 1
+}
+
+const cubeThreshold = 0.5
+
+func judge(ctx context.Context, p *inference.Pipeline, n *nodule) (score, error) {
+	s := score{nodule: n}
+	at, truth := n.candidate()
+	found, err := p.Outline(ctx, n.ct, at)
+	if err != nil {
+		return s, err
+	}
+	drawn := make([]bool, len(truth))
+	if found != nil {
+		s.drawn, s.believed = true, found.Probability
+		for k := range s.rated {
+			s.rated[k] = found.Characteristics[k].Probability
+		}
+		for i := range drawn {
+			drawn[i] = found.Mask.At(i%n.ct.NX, i/n.ct.NX%n.ct.NY, i/(n.ct.NX*n.ct.NY))
+		}
+	} else {
+		s.rated = [4]float64{0.5, 0.5, 0.5, 0.5} // nothing is said of what was not drawn
+	}
+	cube, err := p.Cube(ctx, n.ct, at.Center)
+	if err != nil {
+		return s, err
+	}
+	located := make([]bool, len(truth))
+	for i, v := range cube {
+		located[i] = v >= cubeThreshold
+	}
+	plane := n.ct.NX * n.ct.NY
+	s.refined, s.located = compare(drawn, truth, plane), compare(located, truth, plane)
+	masks := make([][]bool, n.readers)
+	for r := range masks {
+		masks[r] = make([]bool, len(truth))
+		for i, b := range n.outlines {
+			masks[r][i] = b>>r&1 == 1
+		}
+		s.readers = append(s.readers, dice(drawn, masks[r]))
+		s.member = append(s.member, dice(masks[r], truth))
+		for q := range r {
+			s.between = append(s.between, dice(masks[r], masks[q]))
+		}
+	}
+	return s, nil
+}
+
+// candidate is the consensus as stage 1 would hand it on, and its voxels.
+func (n *nodule) candidate() (refine.Candidate, []bool) {
+	truth := make([]bool, len(n.outlines))
+	c := refine.Candidate{Score: 1}
+	size := [3]int{n.ct.NX, n.ct.NY, n.ct.NZ}
+	for a := range c.Min {
+		c.Min[a] = float64(size[a])
+	}
+	voxels := 0.0
+	for i := range truth {
+		if truth[i] = n.consensus(i); !truth[i] {
+			continue
+		}
+		voxels++
+		for a, v := range [3]int{i % n.ct.NX, i / n.ct.NX % n.ct.NY, i / (n.ct.NX * n.ct.NY)} {
+			c.Center[a] += float64(v)
+			c.Min[a], c.Max[a] = min(c.Min[a], float64(v)-0.5), max(c.Max[a], float64(v)+0.5)
+		}
+	}
+	for a := range c.Center {
+		c.Center[a] /= voxels
+	}
+	return c, truth
+}
+
+func compare(drawn, truth []bool, plane int) overlap {
+	var a, b, both int // on slices with truth
+	var outside int    // drawn on the others
+	for z := 0; z < len(truth); z += plane {
+		var da, db, dboth int
+		for i := z; i < z+plane; i++ {
+			if drawn[i] {
+				da++
+			}
+			if truth[i] {
+				db++
+				if drawn[i] {
+					dboth++
+				}
+			}
+		}
+		if db == 0 {
+			outside += da
+			continue
+		}
+		a, b, both = a+da, b+db, both+dboth
+	}
+	return overlap{
+		dice:         2 * float64(both) / float64(a+b),
+		diceAll:      2 * float64(both) / float64(a+b+outside),
+		overlapError: 1 - float64(both)/float64(a+b-both),
+	}
+}
+
+func dice(a, b []bool) float64 {
+	var na, nb, both uint
+	for i := range a {
+		x, y := bit(a[i]), bit(b[i])
+		na, nb, both = na+x, nb+y, both+x&y
+	}
+	if na+nb == 0 {
+		return 1
+	}
+	return 2 * float64(both) / float64(na+nb)
+}
+
+func bit(b bool) uint {
+	if b {
+		return 1
+	}
+	return 0
+}
