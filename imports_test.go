@@ -33,7 +33,7 @@ var rooms = []struct {
 	{"node/job", []string{"dimse", "inference", "sr", "config", "node/store", "node/series"}},
 	{"node/deliver", []string{"dimse", "inference/result", "sr", "config", "node/store", "node/series", "node/job"}},
 	{"node", []string{"dimse", "inference", "sr", "config", "node"}},
-	{"cmd", []string{"dimse", "inference", "sr", "config", "node"}},
+	{"cmd", []string{"dimse", "inference", "sr", "config", "node", "cmd/internal"}},
 }
 
 // only lists what one room alone may import, so that there is one place that
@@ -42,6 +42,8 @@ var only = map[string]string{
 	"github.com/yalue/onnxruntime_go": "inference/onnx",
 	"github.com/riverqueue/river":     "node/job",
 	"modernc.org/sqlite":              "node/job",
+	"github.com/jackc/pgx/v5":         "node/job",
+	"github.com/lib/pq":               "node/job",
 	"github.com/BurntSushi/toml":      "config",
 	"github.com/spf13/cobra":          "cmd/pulmonode",
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ type Job struct {
 	Next        time.Time // of the next attempt, when queued or waiting
 	Reason      string    // why it waits; empty unless the worker said so
 	LastError   string    // of the latest failed attempt
+	Node        string    // that took it last, where several share the queue
 }
 
 // ErrNotFound says that no job fits.
@@ -48,14 +50,11 @@ var ErrNotFound = errors.New("no such job in the queue")
 // Jobs lists the jobs of a series, or of every series when both UIDs are
 // empty, oldest first. Done jobs are listed for an hour.
 func (q *Queue) Jobs(ctx context.Context, study, series string) ([]Job, error) {
-	query := `SELECT id, kind, state, attempt, max_attempts, CAST(scheduled_at AS text), json(args), json_extract(errors, '$[#-1].error'), json(metadata)
-		FROM river_job`
-	var args []any
+	query, args := q.dialect.list, []any(nil)
 	if study != "" || series != "" {
-		query += ` WHERE json_extract(args, '$.study') = ? AND json_extract(args, '$.series') = ?`
-		args = []any{study, series}
+		query, args = q.dialect.ofSeries, []any{study, series}
 	}
-	rows, err := q.db.QueryContext(ctx, query+` ORDER BY id`, args...)
+	rows, err := q.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("listing the jobs: %w", err)
 	}
@@ -69,9 +68,10 @@ func (q *Queue) Jobs(ctx context.Context, study, series string) ([]Job, error) {
 			lastError       sql.NullString
 			parsed          Deliver
 			parsedMeta      map[string]any
+			client          string
 			cancelledByHand bool
 		)
-		if err := rows.Scan(&j.ID, &j.Kind, &state, &j.Attempt, &j.MaxAttempts, &when, &argsJSON, &lastError, &meta); err != nil {
+		if err := rows.Scan(&j.ID, &j.Kind, &state, &j.Attempt, &j.MaxAttempts, &when, &argsJSON, &lastError, &meta, &client); err != nil {
 			return nil, fmt.Errorf("listing the jobs: %w", err)
 		}
 		if err := errors.Join(json.Unmarshal([]byte(argsJSON), &parsed), json.Unmarshal([]byte(meta), &parsedMeta)); err != nil {
@@ -82,6 +82,9 @@ func (q *Queue) Jobs(ctx context.Context, study, series string) ([]Job, error) {
 		j.Reason, _ = parsedMeta[reasonKey].(string)
 		_, cancelledByHand = parsedMeta["cancel_attempted_at"]
 		j.State = fromRiver(rivertype.JobState(state), cancelledByHand)
+		if q.nodes != nil {
+			j.Node = nodeOf(client)
+		}
 		if j.State == Queued || j.State == Waiting {
 			j.Next = parseTime(when)
 			if j.State == Queued && time.Until(j.Next) > 0 {
@@ -187,16 +190,21 @@ func (q *Queue) Forget(ctx context.Context, study, series string) error {
 	return nil
 }
 
-// ForgetDestinations removes deliveries to destinations that are no longer
-// configured and returns how many there were: nobody would ever work them.
+// ForgetDestinations removes deliveries to destinations that no node that lives
+// has configured any more and returns how many there were: nobody would ever
+// work them.
 func (q *Queue) ForgetDestinations(ctx context.Context) (int, error) {
 	jobs, err := q.Jobs(ctx, "", "")
 	if err != nil {
 		return 0, err
 	}
+	others, err := q.destinationsOfOthers(ctx)
+	if err != nil {
+		return 0, err
+	}
 	n := 0
 	for _, j := range jobs {
-		if j.Kind != (Deliver{}).Kind() || q.configured(j.Destination) {
+		if j.Kind != (Deliver{}).Kind() || q.configured(j.Destination) || slices.Contains(others, j.Destination) {
 			continue
 		}
 		if _, err := q.client.JobDelete(ctx, j.ID); err != nil && !errors.Is(err, rivertype.ErrNotFound) {
@@ -220,8 +228,7 @@ const (
 )
 
 func (q *Queue) wake(ctx context.Context, queue, states string) error {
-	_, err := q.db.ExecContext(ctx, `UPDATE river_job SET state = 'available', scheduled_at = datetime('now', 'subsec')
-		WHERE queue = ? AND state IN (`+states+`) AND scheduled_at > datetime('now', 'subsec')`, queue)
+	_, err := q.db.ExecContext(ctx, fmt.Sprintf(q.dialect.wake, states), queue)
 	if err != nil {
 		return fmt.Errorf("waking the jobs of %s: %w", queue, err)
 	}
@@ -267,8 +274,7 @@ type Count struct {
 
 // Counts counts the queue's jobs.
 func (q *Queue) Counts(ctx context.Context) ([]Count, error) {
-	rows, err := q.db.QueryContext(ctx, `SELECT kind, COALESCE(json_extract(args, '$.destination'), ''), state,
-		json_extract(metadata, '$.cancel_attempted_at') IS NOT NULL, count(*), CAST(min(created_at) AS text) FROM river_job GROUP BY 1, 2, 3, 4`)
+	rows, err := q.db.QueryContext(ctx, q.dialect.counts)
 	if err != nil {
 		return nil, fmt.Errorf("counting the jobs: %w", err)
 	}

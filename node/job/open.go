@@ -86,13 +86,13 @@ func tryDatabase(ctx context.Context, path, version string) (_ *sql.DB, err erro
 	if err != nil {
 		return nil, err
 	}
-	if err := refuseNewer(ctx, db, migrator.AllVersions()); err != nil {
+	if err := refuseNewer(ctx, db, &sqliteDialect, migrator.AllVersions()); err != nil {
 		return nil, err
 	}
 	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
 		return nil, err
 	}
-	if err := sign(ctx, db, version); err != nil {
+	if err := sign(ctx, db, &sqliteDialect, version); err != nil {
 		return nil, err
 	}
 	return db, nil

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"github.com/riverqueue/river/rivertype"
 	"go.uber.org/zap"
@@ -23,6 +24,18 @@ type Attempt struct {
 	Number int // 1 for the first
 	Max    int
 	Errors []string // of the earlier attempts, oldest first
+
+	held func(context.Context) error
+}
+
+// Held is nil while the job is this node's: asked before what must not be done by
+// two nodes at once. The error is ErrLost when another node has it, and one of
+// Wait when that cannot be told.
+func (a Attempt) Held(ctx context.Context) error {
+	if a.held == nil {
+		return nil
+	}
+	return a.held(ctx)
 }
 
 // Last reports whether no further attempt follows a failure of this one.
@@ -30,7 +43,14 @@ func (a Attempt) Last() bool { return a.Number >= a.Max }
 
 // Options make a queue.
 type Options struct {
-	Path         string        // of queue.db
+	Path         string        // of queue.db; without URL
+	URL          string        // of the PostgreSQL database that several nodes share; empty: SQLite
+	PasswordFile string        // holds the password for URL; empty: it is in the URL, in PGPASSFILE, or there is none
+	Node         string        // this node's name among those that share; not empty with URL
+	Settings     string        // fingerprint of what all nodes must have set alike
+	Lease        time.Duration // a node that is silent for longer is dead; 0: Lease
+	Failed       func(error)   // told when the queue cannot go on; nil: nobody
+
 	Version      string        // of this program, for one that meets a queue of a later one
 	Destinations []Destination // each has its own queue and worker
 	MaxAttempts  int           // 0: 12
@@ -48,21 +68,26 @@ type Options struct {
 // Queue holds the work. Its methods may be called from any goroutine.
 type Queue struct {
 	opts     Options
+	dialect  *dialect
 	db       *sql.DB
+	nodes    *nodes // nil: this node has the queue alone
+	quit     context.CancelFunc
+	beats    sync.WaitGroup
 	client   *river.Client[*sql.Tx]
 	stopping atomic.Bool
 	started  atomic.Bool
 	closing  sync.Once
 
-	mu    sync.Mutex
-	lives map[int64]time.Time // jobs that this process worked: zero while they run, else when they ended
+	mu      sync.Mutex
+	lives   map[int64]time.Time               // jobs that this process worked: zero while they run, else when they ended
+	working map[int64]context.CancelCauseFunc // those that run
 }
 
-// Open opens the queue's file, which the caller alone must hold (the store's
-// lock), makes it new when it is missing or corrupt, and takes back the jobs
-// that were running or waited when the process before this one ended. Nothing
-// runs before Start.
-func Open(ctx context.Context, o Options) (*Queue, error) {
+// Open opens the queue: its file, which the caller alone must hold (the store's
+// lock) and which is made new when it is missing or corrupt, or the database that
+// several nodes share. It takes back the jobs that were running or waited when
+// the process before this one ended. Nothing runs before Start.
+func Open(ctx context.Context, o Options) (_ *Queue, err error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
@@ -72,23 +97,14 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	if o.Poll <= 0 {
 		o.Poll = time.Second
 	}
-	db, err := openDatabase(ctx, o.Path, o.Version, o.Log)
-	if err != nil {
-		return nil, err
+	if o.Lease <= 0 {
+		o.Lease = Lease
 	}
-	q := &Queue{opts: o, db: db, lives: make(map[int64]time.Time)}
-	if err := q.takeBack(ctx); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("taking back the jobs of the process before: %w", err)
+	if o.Failed == nil {
+		o.Failed = func(error) {}
 	}
-	workers := river.NewWorkers()
-	river.AddWorker(workers, &analyzeWorker{q: q})
-	river.AddWorker(workers, &deliverWorker{q: q})
-	queues := map[string]river.QueueConfig{analyzeQueue: {MaxWorkers: 1}}
-	for _, d := range o.Destinations {
-		queues[deliverQueue(d.Name)] = river.QueueConfig{MaxWorkers: 1}
-	}
-	q.client, err = river.NewClient(riversqlite.New(db), &river.Config{
+	q := &Queue{opts: o, lives: make(map[int64]time.Time), working: make(map[int64]context.CancelCauseFunc), quit: func() {}}
+	settings := &river.Config{
 		// Failed and cancelled jobs stay until the series goes.
 		CancelledJobRetentionPeriod: -1,
 		DiscardedJobRetentionPeriod: -1,
@@ -97,44 +113,69 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 		FetchPollInterval:           o.Poll,
 		JobTimeout:                  -1, // the workers have deadlines of their own kinds
 		RescueStuckJobsAfter:        100 * 365 * 24 * time.Hour,
-		Logger:                      slog.New(bridge{o.Log}),
+		Logger:                      slog.New(&bridge{log: o.Log}),
 		MaxAttempts:                 o.MaxAttempts,
-		PollOnly:                    true, // one process: inserts wake the workers directly
-		Queues:                      queues,
+		PollOnly:                    true, // one process: inserts wake the workers directly; several: a second is soon enough
+		Queues:                      map[string]river.QueueConfig{analyzeQueue: {MaxWorkers: 1}},
 		RetryPolicy:                 policy{o.Backoff},
-		TestOnly:                    true, // no random pause before the maintenance starts: one process, nobody to make room for
-		Workers:                     workers,
-	})
+		TestOnly:                    o.URL == "", // no random pause before the maintenance starts: one process, nobody to make room for
+		Workers:                     river.NewWorkers(),
+	}
+	river.AddWorker(settings.Workers, &analyzeWorker{q: q})
+	river.AddWorker(settings.Workers, &deliverWorker{q: q})
+	for _, d := range o.Destinations {
+		settings.Queues[deliverQueue(d.Name)] = river.QueueConfig{MaxWorkers: 1}
+	}
+	if o.URL == "" {
+		q.dialect = &sqliteDialect
+		q.db, err = openDatabase(ctx, o.Path, o.Version, o.Log)
+	} else {
+		q.dialect = &postgresDialect
+		q.nodes = &nodes{client: clientOf(o.Node), lease: o.Lease}
+		settings.ID = q.nodes.client
+		q.db, err = openPostgres(ctx, o)
+	}
 	if err != nil {
-		db.Close()
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			q.quit()
+			q.beats.Wait()
+			q.db.Close()
+		}
+	}()
+	if err := q.takeBack(ctx); err != nil {
+		return nil, fmt.Errorf("taking back the jobs of the process before: %w", err)
+	}
+	if o.URL == "" {
+		q.client, err = river.NewClient(riversqlite.New(q.db), settings)
+	} else {
+		if err := q.join(ctx); err != nil {
+			return nil, fmt.Errorf("[queue] url: joining the other nodes: %w", err)
+		}
+		q.client, err = river.NewClient(riverdatabasesql.New(q.db), settings)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("starting the queue: %w", err)
 	}
 	return q, nil
 }
 
-// takeBack resets what a process that was killed left running. River's own
-// rescue waits for a new leader and then for an hour; this process alone owns
-// the file, so it knows at once. The attempt stays counted: an analysis that
-// kills the process must come to an end too. What waited without having failed
-// looks again: what it waited for was to be told to that process.
+// takeBack resets what a process that was killed left behind. River's own rescue
+// waits for a new leader and then for an hour; a process that alone owns the file
+// knows at once. The attempt stays counted: an analysis that kills the process
+// must come to an end too. What waited without having failed looks again: what it
+// waited for was to be told to that process.
 func (q *Queue) takeBack(ctx context.Context) error {
-	tx, err := q.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	for _, statement := range []string{
-		`UPDATE river_job SET state = 'cancelled', finalized_at = datetime('now', 'subsec')
-			WHERE state = 'running' AND json_extract(metadata, '$.cancel_attempted_at') IS NOT NULL`,
-		`UPDATE river_job SET state = 'available', scheduled_at = datetime('now', 'subsec') WHERE state = 'running'`,
-		`UPDATE river_job SET state = 'available', scheduled_at = datetime('now', 'subsec') WHERE state = 'scheduled'`,
-		`DELETE FROM river_leader`,
-	} {
-		if _, err := tx.ExecContext(ctx, statement); err != nil {
-			return err
+	return q.transaction(ctx, func(tx *sql.Tx) error {
+		for _, statement := range q.dialect.takeBack {
+			if _, err := tx.ExecContext(ctx, statement); err != nil {
+				return err
+			}
 		}
-	}
-	return tx.Commit()
+		return nil
+	})
 }
 
 // lostAfter is how long a job may count as running though nobody works it:
@@ -159,8 +200,7 @@ func (q *Queue) mark(id int64, ended time.Time) {
 // takeBackLost resets jobs whose end could not be written, so that they do not
 // count as running until the next start. Their work is safe to repeat.
 func (q *Queue) takeBackLost(ctx context.Context) error {
-	rows, err := q.db.QueryContext(ctx, `SELECT id FROM river_job WHERE state = 'running' AND attempted_at < datetime('now', ?)`,
-		fmt.Sprintf("-%d seconds", int(lostAfter.Seconds())))
+	rows, err := q.db.QueryContext(ctx, q.dialect.running, int(lostAfter.Seconds()))
 	if err != nil {
 		return err
 	}
@@ -168,8 +208,12 @@ func (q *Queue) takeBackLost(ctx context.Context) error {
 	var lost []int64
 	for rows.Next() {
 		var id int64
-		if err := rows.Scan(&id); err != nil {
+		var client string
+		if err := rows.Scan(&id, &client); err != nil {
 			return err
+		}
+		if q.nodes != nil && client != q.nodes.client {
+			continue // another node's
 		}
 		q.mu.Lock()
 		ended, known := q.lives[id]
@@ -182,7 +226,7 @@ func (q *Queue) takeBackLost(ctx context.Context) error {
 		return err
 	}
 	for _, id := range lost {
-		if _, err := q.db.ExecContext(ctx, `UPDATE river_job SET state = 'available', scheduled_at = datetime('now', 'subsec') WHERE id = ? AND state = 'running'`, id); err != nil {
+		if _, err := q.db.ExecContext(ctx, q.dialect.takeBackOne, id); err != nil {
 			return err
 		}
 		q.opts.Log.Warn("job_taken_back", zap.Int64("job", id), zap.String("reason", "its end could not be written"))
@@ -214,6 +258,15 @@ func (q *Queue) Stop(ctx context.Context) error {
 				bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 				defer cancel()
 				err = q.client.StopAndCancel(bound)
+			}
+		}
+		q.quit()
+		q.beats.Wait()
+		if q.nodes != nil {
+			bound, cancel := context.WithTimeout(context.Background(), connectWithin)
+			defer cancel()
+			if err := q.leave(bound); err != nil { // the others notice after a lease
+				q.opts.Log.Warn("queue_unreachable", zap.Error(err))
 			}
 		}
 		err = errors.Join(err, q.db.Close())
@@ -278,10 +331,10 @@ func (q *Queue) configured(destination string) bool {
 	return slices.ContainsFunc(q.opts.Destinations, func(d Destination) bool { return d.Name == destination })
 }
 
-// Ping fails when the queue's file cannot be read.
+// Ping fails when the queue cannot be read.
 func (q *Queue) Ping(ctx context.Context) error {
 	var n int
-	if err := q.db.QueryRowContext(ctx, "SELECT count(*) FROM river_migration").Scan(&n); err != nil {
+	if err := q.db.QueryRowContext(ctx, q.dialect.ping).Scan(&n); err != nil {
 		return fmt.Errorf("reading the queue: %w", err)
 	}
 	return nil
@@ -315,8 +368,18 @@ const reasonKey = "pulmonode_reason"
 // work runs one attempt and translates its outcome into River's.
 func (q *Queue) work(ctx context.Context, row *rivertype.JobRow, do func(context.Context, Attempt) error) error {
 	q.mark(row.ID, time.Time{})
-	defer func() { q.mark(row.ID, time.Now()) }()
-	try := Attempt{Number: row.Attempt, Max: row.MaxAttempts}
+	ctx, drop := context.WithCancelCause(ctx)
+	q.mu.Lock()
+	q.working[row.ID] = drop
+	q.mu.Unlock()
+	defer func() {
+		q.mark(row.ID, time.Now())
+		q.mu.Lock()
+		delete(q.working, row.ID)
+		q.mu.Unlock()
+		drop(nil)
+	}()
+	try := Attempt{Number: row.Attempt, Max: row.MaxAttempts, held: func(ctx context.Context) error { return q.held(ctx, row.ID) }}
 	for _, e := range row.Errors {
 		try.Errors = append(try.Errors, e.Error)
 	}
@@ -325,6 +388,10 @@ func (q *Queue) work(ctx context.Context, row *rivertype.JobRow, do func(context
 	var wait *waitError
 	switch {
 	case err == nil:
+	case errors.Is(err, ErrLost) || errors.Is(context.Cause(ctx), ErrLost):
+		// The job has another number now; what River writes of this one meets no row.
+		q.opts.Log.Warn("job_dropped", zap.Int64("job", row.ID), zap.String("kind", row.Kind), zap.Error(ErrLost))
+		err = river.JobSnooze(0)
 	case q.stopping.Load() && ctx.Err() != nil:
 		// Stopping is no failure of the job.
 		err = river.JobSnooze(0)

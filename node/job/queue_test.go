@@ -11,11 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const study, series = "1.2.3", "1.2.3.4"
 
@@ -54,6 +51,9 @@ func open(t *testing.T, path string, w *world, change func(*Options)) *Queue {
 			}
 			return w.deliver(ctx, d, try)
 		},
+	}
+	if strings.HasPrefix(path, "postgres:") {
+		o.Path, o.URL, o.Node = "", path, "alone"
 	}
 	if change != nil {
 		change(&o)
@@ -124,183 +124,199 @@ func must(t *testing.T, err error) {
 }
 
 func TestJobsRunOnceHoweverOftenQueued(t *testing.T) {
-	w := &world{}
-	q := open(t, filepath.Join(t.TempDir(), "queue.db"), w, nil)
-	for range 5 {
-		must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
-		must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}, Deliver{study, series, 1, "Odd Name"}))
-	}
-	jobs, err := q.Jobs(t.Context(), study, series)
-	must(t, err)
-	if len(jobs) != 3 {
-		t.Fatalf("%d jobs, want 3: %+v", len(jobs), jobs)
-	}
-	start(t, q)
-	got := map[string]int{}
-	for range 3 {
-		got[next(t, w)]++
-	}
-	if got[series] != 1 || got["pacs"] != 1 || got["Odd Name"] != 1 {
-		t.Errorf("ran %v", got)
-	}
-	waitFor(t, q, "analyze", Done)
-	if err := q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "unknown"}); err == nil {
-		t.Error("a delivery to an unknown destination was queued")
-	}
+	onBoth(t, func(t *testing.T, place func(*testing.T) string) {
+		w := &world{}
+		q := open(t, place(t), w, nil)
+		for range 5 {
+			must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+			must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}, Deliver{study, series, 1, "Odd Name"}))
+		}
+		jobs, err := q.Jobs(t.Context(), study, series)
+		must(t, err)
+		if len(jobs) != 3 {
+			t.Fatalf("%d jobs, want 3: %+v", len(jobs), jobs)
+		}
+		start(t, q)
+		got := map[string]int{}
+		for range 3 {
+			got[next(t, w)]++
+		}
+		if got[series] != 1 || got["pacs"] != 1 || got["Odd Name"] != 1 {
+			t.Errorf("ran %v", got)
+		}
+		waitFor(t, q, "analyze", Done)
+		if err := q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "unknown"}); err == nil {
+			t.Error("a delivery to an unknown destination was queued")
+		}
+	})
 }
 
 func TestHangingDestinationDelaysNoOther(t *testing.T) {
-	release := make(chan struct{})
-	w := &world{deliver: func(ctx context.Context, d Deliver, _ Attempt) error {
-		if d.Destination == "pacs" {
-			select {
-			case <-release:
-			case <-ctx.Done():
+	onBoth(t, func(t *testing.T, place func(*testing.T) string) {
+		release := make(chan struct{})
+		w := &world{deliver: func(ctx context.Context, d Deliver, _ Attempt) error {
+			if d.Destination == "pacs" {
+				select {
+				case <-release:
+				case <-ctx.Done():
+				}
 			}
-		}
-		return nil
-	}}
-	q := open(t, filepath.Join(t.TempDir(), "queue.db"), w, nil)
-	start(t, q)
-	must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}))
-	if got := next(t, w); got != "pacs" {
-		t.Fatal(got)
-	}
-	for g := range 5 {
-		must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, g + 1, "ris"}))
-		if got := next(t, w); got != "ris" {
+			return nil
+		}}
+		q := open(t, place(t), w, nil)
+		start(t, q)
+		must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}))
+		if got := next(t, w); got != "pacs" {
 			t.Fatal(got)
 		}
-	}
-	close(release)
+		for g := range 5 {
+			must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, g + 1, "ris"}))
+			if got := next(t, w); got != "ris" {
+				t.Fatal(got)
+			}
+		}
+		close(release)
+	})
 }
 
 func TestAttemptsEndInFailedAndWaitForAPerson(t *testing.T) {
-	mended := false
-	w := &world{analyze: func(context.Context, Analyze, Attempt) error {
-		if mended {
-			return nil
+	onBoth(t, func(t *testing.T, place func(*testing.T) string) {
+		mended := false
+		w := &world{analyze: func(context.Context, Analyze, Attempt) error {
+			if mended {
+				return nil
+			}
+			return errors.New("no luck: try again")
+		}}
+		q := open(t, place(t), w, nil)
+		start(t, q)
+		must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+		j := waitFor(t, q, "analyze", Failed)
+		if j.Attempt != 3 || j.LastError != "no luck: try again" {
+			t.Errorf("%+v", j)
 		}
-		return errors.New("no luck: try again")
-	}}
-	q := open(t, filepath.Join(t.TempDir(), "queue.db"), w, nil)
-	start(t, q)
-	must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
-	j := waitFor(t, q, "analyze", Failed)
-	if j.Attempt != 3 || j.LastError != "no luck: try again" {
-		t.Errorf("%+v", j)
-	}
-	w.mu.Lock()
-	if len(w.analyses) != 3 || !w.analyses[2].Last() || w.analyses[1].Last() || len(w.analyses[2].Errors) != 2 {
-		t.Errorf("attempts %+v", w.analyses)
-	}
-	mended = true
-	w.mu.Unlock()
-	// Reconciliation queues it again: it must stay with the person.
-	must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
-	waitFor(t, q, "analyze", Failed)
-	must(t, q.Retry(t.Context(), j))
-	waitFor(t, q, "analyze", Done)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if last := w.analyses[len(w.analyses)-1]; last.Number != 1 || len(w.analyses) != 4 {
-		t.Errorf("the retried job began with attempt %+v after %d", last, len(w.analyses))
-	}
+		w.mu.Lock()
+		if len(w.analyses) != 3 || !w.analyses[2].Last() || w.analyses[1].Last() || len(w.analyses[2].Errors) != 2 {
+			t.Errorf("attempts %+v", w.analyses)
+		}
+		mended = true
+		w.mu.Unlock()
+		// Reconciliation queues it again: it must stay with the person.
+		must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+		waitFor(t, q, "analyze", Failed)
+		must(t, q.Retry(t.Context(), j))
+		waitFor(t, q, "analyze", Done)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if last := w.analyses[len(w.analyses)-1]; last.Number != 1 || len(w.analyses) != 4 {
+			t.Errorf("the retried job began with attempt %+v after %d", last, len(w.analyses))
+		}
+	})
 }
 
 func TestFinalErrorFailsAtOnce(t *testing.T) {
-	w := &world{deliver: func(context.Context, Deliver, Attempt) error { return Final(errors.New("rejected: add the AE title")) }}
-	q := open(t, filepath.Join(t.TempDir(), "queue.db"), w, nil)
-	start(t, q)
-	must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}))
-	j := waitFor(t, q, "deliver", Failed)
-	if j.Attempt != 1 || j.LastError != "rejected: add the AE title" {
-		t.Errorf("%+v", j)
-	}
-	counts, err := q.Counts(t.Context())
-	must(t, err)
-	if len(counts) != 1 {
-		t.Fatalf("counts %+v", counts)
-	}
-	age := time.Since(counts[0].Oldest)
-	counts[0].Oldest = time.Time{}
-	if (counts[0] != Count{Kind: "deliver", Destination: "pacs", State: Failed, Jobs: 1}) || age < 0 || age > time.Hour {
-		t.Errorf("counts %+v, the oldest %v ago", counts, age)
-	}
+	onBoth(t, func(t *testing.T, place func(*testing.T) string) {
+		w := &world{deliver: func(context.Context, Deliver, Attempt) error { return Final(errors.New("rejected: add the AE title")) }}
+		q := open(t, place(t), w, nil)
+		start(t, q)
+		must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}))
+		j := waitFor(t, q, "deliver", Failed)
+		if j.Attempt != 1 || j.LastError != "rejected: add the AE title" {
+			t.Errorf("%+v", j)
+		}
+		counts, err := q.Counts(t.Context())
+		must(t, err)
+		if len(counts) != 1 {
+			t.Fatalf("counts %+v", counts)
+		}
+		age := time.Since(counts[0].Oldest)
+		counts[0].Oldest = time.Time{}
+		if (counts[0] != Count{Kind: "deliver", Destination: "pacs", State: Failed, Jobs: 1}) || age < 0 || age > time.Hour {
+			t.Errorf("counts %+v, the oldest %v ago", counts, age)
+		}
+	})
 }
 
 func TestWaitKeepsTheAttemptsAndSaysWhy(t *testing.T) {
-	var ready sync.Map
-	w := &world{analyze: func(context.Context, Analyze, Attempt) error {
-		if _, ok := ready.Load("model"); !ok {
-			return Wait(time.Hour, "the model localize.onnx is missing")
+	onBoth(t, func(t *testing.T, place func(*testing.T) string) {
+		var ready sync.Map
+		w := &world{analyze: func(context.Context, Analyze, Attempt) error {
+			if _, ok := ready.Load("model"); !ok {
+				return Wait(time.Hour, "the model localize.onnx is missing")
+			}
+			return nil
+		}}
+		q := open(t, place(t), w, nil)
+		start(t, q)
+		must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+		j := waitFor(t, q, "analyze", Waiting)
+		if j.Reason != "the model localize.onnx is missing" || j.Attempt != 0 || time.Until(j.Next) < 50*time.Minute {
+			t.Errorf("%+v", j)
 		}
-		return nil
-	}}
-	q := open(t, filepath.Join(t.TempDir(), "queue.db"), w, nil)
-	start(t, q)
-	must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
-	j := waitFor(t, q, "analyze", Waiting)
-	if j.Reason != "the model localize.onnx is missing" || j.Attempt != 0 || time.Until(j.Next) < 50*time.Minute {
-		t.Errorf("%+v", j)
-	}
-	ready.Store("model", true)
-	must(t, q.Retry(t.Context(), j))
-	waitFor(t, q, "analyze", Done)
+		ready.Store("model", true)
+		must(t, q.Retry(t.Context(), j))
+		waitFor(t, q, "analyze", Done)
+	})
 }
 
 func TestPanicIsAnErrorOfTheAttempt(t *testing.T) {
-	w := &world{analyze: func(_ context.Context, _ Analyze, try Attempt) error {
-		if try.Number == 1 {
-			panic("index out of range")
+	onBoth(t, func(t *testing.T, place func(*testing.T) string) {
+		w := &world{analyze: func(_ context.Context, _ Analyze, try Attempt) error {
+			if try.Number == 1 {
+				panic("index out of range")
+			}
+			return nil
+		}}
+		q := open(t, place(t), w, nil)
+		start(t, q)
+		must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+		j := waitFor(t, q, "analyze", Done)
+		if !strings.Contains(j.LastError, "index out of range") || j.Attempt != 2 {
+			t.Errorf("%+v", j)
 		}
-		return nil
-	}}
-	q := open(t, filepath.Join(t.TempDir(), "queue.db"), w, nil)
-	start(t, q)
-	must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
-	j := waitFor(t, q, "analyze", Done)
-	if !strings.Contains(j.LastError, "index out of range") || j.Attempt != 2 {
-		t.Errorf("%+v", j)
-	}
+	})
 }
 
 func TestCancelledJobStaysCancelledUntilRetried(t *testing.T) {
-	w := &world{analyze: func(ctx context.Context, _ Analyze, try Attempt) error {
-		<-ctx.Done()
-		return ctx.Err()
-	}}
-	q := open(t, filepath.Join(t.TempDir(), "queue.db"), w, nil)
-	start(t, q)
-	must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
-	next(t, w)
-	must(t, q.Cancel(t.Context(), waitFor(t, q, "analyze", Running)))
-	j := waitFor(t, q, "analyze", Cancelled)
-	must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
-	waitFor(t, q, "analyze", Cancelled)
-	must(t, q.Retry(t.Context(), j))
-	next(t, w)
+	onBoth(t, func(t *testing.T, place func(*testing.T) string) {
+		w := &world{analyze: func(ctx context.Context, _ Analyze, try Attempt) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		q := open(t, place(t), w, nil)
+		start(t, q)
+		must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+		next(t, w)
+		must(t, q.Cancel(t.Context(), waitFor(t, q, "analyze", Running)))
+		j := waitFor(t, q, "analyze", Cancelled)
+		must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+		waitFor(t, q, "analyze", Cancelled)
+		must(t, q.Retry(t.Context(), j))
+		next(t, w)
+	})
 }
 
 func TestStoppingCostsNoAttempt(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "queue.db")
-	w := &world{analyze: func(ctx context.Context, _ Analyze, try Attempt) error {
-		<-ctx.Done()
-		return ctx.Err()
-	}}
-	for range 4 { // more often than there are attempts
+	onBoth(t, func(t *testing.T, place func(*testing.T) string) {
+		path := place(t)
+		w := &world{analyze: func(ctx context.Context, _ Analyze, try Attempt) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		for range 4 { // more often than there are attempts
+			q := open(t, path, w, nil)
+			must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+			start(t, q)
+			next(t, w)
+			stop(t, q)
+		}
 		q := open(t, path, w, nil)
-		must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
-		start(t, q)
-		next(t, w)
-		stop(t, q)
-	}
-	q := open(t, path, w, nil)
-	jobs, err := q.Jobs(t.Context(), study, series)
-	must(t, err)
-	if len(jobs) != 1 || jobs[0].State != Queued || jobs[0].Attempt != 0 {
-		t.Errorf("%+v", jobs)
-	}
+		jobs, err := q.Jobs(t.Context(), study, series)
+		must(t, err)
+		if len(jobs) != 1 || jobs[0].State != Queued || jobs[0].Attempt != 0 {
+			t.Errorf("%+v", jobs)
+		}
+	})
 }
 
 // TestRunningJobsOfAKilledProcessAreTakenBack writes the rows as kill -9 leaves them.
@@ -423,80 +439,86 @@ func TestUnusableFolderIsAnErrorNotACorruptQueue(t *testing.T) {
 }
 
 func TestForget(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "queue.db")
-	w := &world{}
-	q := open(t, path, w, nil)
-	must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
-	must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, "1.9", 1}))
-	must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}, Deliver{study, series, 1, "ris"}))
-	must(t, q.Forget(t.Context(), study, "1.9"))
-	stop(t, q)
+	onBoth(t, func(t *testing.T, place func(*testing.T) string) {
+		path := place(t)
+		w := &world{}
+		q := open(t, path, w, nil)
+		must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+		must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, "1.9", 1}))
+		must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}, Deliver{study, series, 1, "ris"}))
+		must(t, q.Forget(t.Context(), study, "1.9"))
+		stop(t, q)
 
-	q = open(t, path, w, func(o *Options) { o.Destinations = []Destination{{Name: "ris", Send: nil}} })
-	n, err := q.ForgetDestinations(t.Context())
-	must(t, err)
-	jobs, err := q.Jobs(t.Context(), "", "")
-	must(t, err)
-	if n != 1 || len(jobs) != 2 || jobs[0].Series != series || jobs[1].Destination != "ris" {
-		t.Errorf("removed %d, left %+v", n, jobs)
-	}
+		q = open(t, path, w, func(o *Options) { o.Destinations = []Destination{{Name: "ris", Send: nil}} })
+		n, err := q.ForgetDestinations(t.Context())
+		must(t, err)
+		jobs, err := q.Jobs(t.Context(), "", "")
+		must(t, err)
+		if n != 1 || len(jobs) != 2 || jobs[0].Series != series || jobs[1].Destination != "ris" {
+			t.Errorf("removed %d, left %+v", n, jobs)
+		}
+	})
 }
 
 func TestWakeServesThoseThatWait(t *testing.T) {
-	w := &world{}
-	fail := true
-	w.deliver = func(_ context.Context, d Deliver, _ Attempt) error {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if fail {
-			return errors.New("down")
+	onBoth(t, func(t *testing.T, place func(*testing.T) string) {
+		w := &world{}
+		fail := true
+		w.deliver = func(_ context.Context, d Deliver, _ Attempt) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if fail {
+				return errors.New("down")
+			}
+			return nil
 		}
-		return nil
-	}
-	q := open(t, filepath.Join(t.TempDir(), "queue.db"), w, func(o *Options) { o.Backoff = Backoff{Base: time.Hour, Cap: time.Hour} })
-	start(t, q)
-	must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}))
-	waitFor(t, q, "deliver", Waiting)
-	w.mu.Lock()
-	fail = false
-	w.mu.Unlock()
-	must(t, q.Wake(t.Context(), "pacs"))
-	waitFor(t, q, "deliver", Done)
+		q := open(t, place(t), w, func(o *Options) { o.Backoff = Backoff{Base: time.Hour, Cap: time.Hour} })
+		start(t, q)
+		must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}))
+		waitFor(t, q, "deliver", Waiting)
+		w.mu.Lock()
+		fail = false
+		w.mu.Unlock()
+		must(t, q.Wake(t.Context(), "pacs"))
+		waitFor(t, q, "deliver", Done)
+	})
 }
 
 // What a destination says wakes the delivery that waits for it, and not one that
 // failed: that has its intervals.
 func TestAnswersWakeOnlyThoseThatWaitForOne(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		ends error
-		want State
-	}{
-		{"waits for an answer", Wait(time.Hour, "asked"), Done},
-		{"failed", errors.New("it does not answer for it"), Waiting},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			w := &world{}
-			first := true
-			w.deliver = func(context.Context, Deliver, Attempt) error {
-				w.mu.Lock()
-				defer w.mu.Unlock()
-				if first {
-					first = false
-					return c.ends
+	onBoth(t, func(t *testing.T, place func(*testing.T) string) {
+		for _, c := range []struct {
+			name string
+			ends error
+			want State
+		}{
+			{"waits for an answer", Wait(time.Hour, "asked"), Done},
+			{"failed", errors.New("it does not answer for it"), Waiting},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				w := &world{}
+				first := true
+				w.deliver = func(context.Context, Deliver, Attempt) error {
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					if first {
+						first = false
+						return c.ends
+					}
+					return nil
 				}
-				return nil
-			}
-			q := open(t, filepath.Join(t.TempDir(), "queue.db"), w, func(o *Options) { o.Backoff = Backoff{Base: time.Hour, Cap: time.Hour} })
-			start(t, q)
-			must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}))
-			waitFor(t, q, "deliver", Waiting)
-			must(t, q.WakeDeliveries(t.Context(), "pacs"))
-			if j := waitFor(t, q, "deliver", c.want); c.want == Waiting && time.Until(j.Next) < 50*time.Minute {
-				t.Errorf("it runs again at %v", j.Next)
-			}
-		})
-	}
+				q := open(t, place(t), w, func(o *Options) { o.Backoff = Backoff{Base: time.Hour, Cap: time.Hour} })
+				start(t, q)
+				must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "pacs"}))
+				waitFor(t, q, "deliver", Waiting)
+				must(t, q.WakeDeliveries(t.Context(), "pacs"))
+				if j := waitFor(t, q, "deliver", c.want); c.want == Waiting && time.Until(j.Next) < 50*time.Minute {
+					t.Errorf("it runs again at %v", j.Next)
+				}
+			})
+		}
+	})
 }
 
 func TestBackoff(t *testing.T) {

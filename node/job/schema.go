@@ -15,10 +15,11 @@ var ErrNewer = errors.New("a newer pulmonode has worked on this queue")
 
 // refuseNewer is ErrNewer, with who it was, for a schema that is in none of the
 // known migrations. To go on would be to write what the newer one misreads.
-func refuseNewer(ctx context.Context, db *sql.DB, known []rivermigrate.Migration) error {
-	has := func(table string) (yes bool, err error) {
-		err = db.QueryRowContext(ctx, "SELECT count(*) > 0 FROM sqlite_master WHERE type = 'table' AND name = ?", table).Scan(&yes)
-		return yes, err
+func refuseNewer(ctx context.Context, db *sql.DB, d *dialect, known []rivermigrate.Migration) error {
+	has := func(table string) (bool, error) {
+		var n int
+		err := db.QueryRowContext(ctx, d.table, table).Scan(&n)
+		return n > 0, err
 	}
 	migrated, err := has("river_migration")
 	if err != nil || !migrated {
@@ -42,16 +43,16 @@ func refuseNewer(ctx context.Context, db *sql.DB, known []rivermigrate.Migration
 			return err
 		}
 	}
-	return fmt.Errorf("%w: version %s, schema %d; this one knows schemas up to %d and has changed nothing: install that version again, or delete queue.db, which is made anew from the files",
-		ErrNewer, by, found, newest)
+	return fmt.Errorf("%w: version %s, schema %d; this one knows schemas up to %d and has changed nothing: install that version again, or %s, which is filled anew from the files",
+		ErrNewer, by, found, newest, d.anew)
 }
 
 // sign writes down who worked on the queue last.
-func sign(ctx context.Context, db *sql.DB, version string) error {
+func sign(ctx context.Context, db *sql.DB, d *dialect, version string) error {
 	_, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS pulmonode (one INTEGER PRIMARY KEY CHECK (one = 1), version TEXT NOT NULL)")
 	if err != nil {
 		return err
 	}
-	_, err = db.ExecContext(ctx, "INSERT INTO pulmonode (one, version) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET version = excluded.version", version)
+	_, err = db.ExecContext(ctx, d.sign, version)
 	return err
 }
