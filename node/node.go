@@ -122,7 +122,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	}()
 
 	n.store, err = store.Open(c.Storage.DataDir, store.Options{
-		StopReceivingBelow: int64(c.Storage.StopReceivingBelow), Installation: c.InstallationName(),
+		StopReceivingBelow: int64(c.Storage.StopReceivingBelow), Installation: c.InstallationName(), Version: Version(),
 	})
 	if err != nil {
 		return nil, err
@@ -150,7 +150,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		reportSkip: c.Output.ReportSkipped, reportFail: c.Output.ReportFailed,
 	}
 	n.queue, err = job.Open(ctx, job.Options{
-		Path: filepath.Join(n.store.Dir(), "queue.db"), Destinations: destinations, MaxAttempts: c.Queue.MaxAttempts,
+		Path: filepath.Join(n.store.Dir(), "queue.db"), Version: Version(), Destinations: destinations, MaxAttempts: c.Queue.MaxAttempts,
 		Backoff: p.backoff, Poll: p.poll, Log: log,
 		Analyze: n.analyst.analyze,
 		Deliver: func(ctx context.Context, j job.Deliver, try job.Attempt) error {

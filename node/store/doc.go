@@ -10,6 +10,7 @@
 // generation is there completely or not at all.
 //
 //	data_dir/lock                    held by flock while a node runs
+//	        /layout.json             the layout's number and who opened the folder last
 //	        /incoming/               temporary files, emptied at start
 //	        /series/<study>/<series>/instances/<sop>.dcm
 //	                                 conflicts/<sop>/<sha256>.dcm  same UID, other bytes
