@@ -27,6 +27,11 @@ func (c *Config) Check() []Fault {
 		f.fault("[storage] data_dir", "is empty", "name a folder on a disk with room for a week of series")
 	}
 	f.atLeast("[storage] keep", c.Storage.Keep, Duration(time.Hour))
+	f.atLeast("[storage] keep_record", c.Storage.KeepRecord, Duration(time.Hour))
+	if d := c.Storage.DeleteDeliveredBelow; d != 0 && d < c.Storage.StopReceivingBelow {
+		f.warn("[storage] delete_delivered_below", fmt.Sprintf("is %v, and reception stops below %v already", d, c.Storage.StopReceivingBelow),
+			"write more than stop_receiving_below, so that room is made before senders are refused")
+	}
 	if c.Storage.MaxInstance < MiB {
 		f.fault("[storage] max_instance", fmt.Sprintf("is %v, less than a slice of 512 x 512 and its header", c.Storage.MaxInstance), "write at least \"1 MiB\"; \"5 GiB\" is more than Pixel Data can have")
 	}

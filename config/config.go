@@ -43,10 +43,21 @@ type Node struct {
 
 // Storage is where instances and results live.
 type Storage struct {
-	DataDir            string   `toml:"data_dir"`
-	Keep               Duration `toml:"keep"`
-	StopReceivingBelow Size     `toml:"stop_receiving_below"`
-	MaxInstance        Size     `toml:"max_instance"`
+	DataDir              string   `toml:"data_dir"`
+	Keep                 Duration `toml:"keep"`
+	KeepRecord           Duration `toml:"keep_record"`
+	DeleteDeliveredBelow Size     `toml:"delete_delivered_below"` // 0: twice StopReceivingBelow
+	StopReceivingBelow   Size     `toml:"stop_receiving_below"`
+	MaxInstance          Size     `toml:"max_instance"`
+}
+
+// MakeRoomBelow is the free space under which delivered series go before their
+// time: never less than that under which reception stops.
+func (s Storage) MakeRoomBelow() Size {
+	if s.DeleteDeliveredBelow == 0 {
+		return 2 * s.StopReceivingBelow
+	}
+	return max(s.DeleteDeliveredBelow, s.StopReceivingBelow)
 }
 
 // TLS is the encrypted listener and this node's identity towards
@@ -200,7 +211,7 @@ const (
 func Default() *Config {
 	return &Config{
 		Node:      Node{AETitle: "PULMONODE", Listen: ":11112", Accept: "ct", MaxAssociations: 64},
-		Storage:   Storage{DataDir: "/var/lib/pulmonode", Keep: Days(7), StopReceivingBelow: 5 * GiB, MaxInstance: 5 * GiB},
+		Storage:   Storage{DataDir: "/var/lib/pulmonode", Keep: Days(7), KeepRecord: Days(365), StopReceivingBelow: 5 * GiB, MaxInstance: 5 * GiB},
 		Complete:  Complete{Quiet: Duration(5 * time.Second), Idle: Duration(time.Minute), MaxAge: Duration(30 * time.Minute)},
 		Select:    Select{MaxSpacingMM: 3, MinSlices: 40, MaxSlices: 3000, MaxObliqueDeg: 10, OnePerStudy: "all"},
 		Inference: Inference{Provider: "auto"},

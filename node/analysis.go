@@ -125,6 +125,9 @@ func (a *analyst) make(ctx context.Context, log *zap.Logger, k store.Key, c stor
 	if errors.Is(err, store.ErrFull) {
 		return nil, job.Wait(waitForRoom, err.Error())
 	}
+	if errors.Is(err, store.ErrOther) {
+		return nil, job.Wait(time.Second, err.Error())
+	}
 	if err != nil {
 		return nil, err
 	}

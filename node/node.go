@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,11 +31,10 @@ const (
 	drainWork      = 5 * time.Second
 )
 
-// How often the files and the queue are compared, results age out, and a
-// closing that could not be queued is tried again.
+// How often the files and the queue are compared, and a closing that could not be
+// queued is tried again.
 const (
 	reconcileEvery = time.Minute
-	retainEvery    = 10 * time.Minute
 	requeueAfter   = 10 * time.Second
 )
 
@@ -218,6 +216,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	}
 	n.task(func() { n.models.run(background) })
 	n.task(func() { n.upkeep(background) })
+	n.task(func() { n.retention(background) })
 	n.serve()
 	log.Info("started", zap.String("version", inference.Version), zap.String("ae_title", c.Node.AETitle), zap.Stringers("listen", n.addresses()), zap.String("data_dir", n.store.Dir()),
 		zap.Int("open_series", open), zap.Int("sources", len(sources)), zap.Int("destinations", len(destinations)))
@@ -342,17 +341,15 @@ func (n *Node) deliver(ctx context.Context, s *deliver.Sender, d deliver.Destina
 	return err
 }
 
-// upkeep compares the files with the queue and lets results age out.
+// upkeep compares the files with the queue.
 func (n *Node) upkeep(ctx context.Context) {
-	reconcile, retain := time.NewTicker(reconcileEvery), time.NewTicker(retainEvery)
+	reconcile := time.NewTicker(reconcileEvery)
 	defer reconcile.Stop()
-	defer retain.Stop()
 	soon := time.NewTimer(0)
 	if !soon.Stop() {
 		<-soon.C
 	}
 	defer soon.Stop()
-	n.retain(ctx)
 	for {
 		n.heart.beat()
 		select {
@@ -361,39 +358,12 @@ func (n *Node) upkeep(ctx context.Context) {
 		case <-n.missed:
 			soon.Reset(requeueAfter)
 			continue
-		case <-retain.C:
-			n.retain(ctx)
-			continue
 		case <-reconcile.C:
 		case <-soon.C:
 		}
 		if err := n.queue.Reconcile(ctx, n.store); err != nil && ctx.Err() == nil {
 			n.log.Error("queue_error", zap.Error(err))
 			soon.Reset(requeueAfter)
-		}
-	}
-}
-
-// retain removes what [storage] keep says, and below the watermark also what is
-// younger but has been delivered, the oldest first: receiving goes before
-// keeping what others have.
-func (n *Node) retain(ctx context.Context) {
-	settled := func(k store.Key) bool { n.heart.beat(); yes, _ := n.admin.Settled(ctx, k); return yes }
-	delivered := func(k store.Key) bool { n.heart.beat(); _, yes := n.admin.Settled(ctx, k); return yes }
-	aged, err := n.store.Retain(time.Now(), store.Retention{Keep: time.Duration(n.config.Storage.Keep)}, settled)
-	early, err2 := n.store.Retain(time.Now(), store.Retention{FreeAtLeast: int64(n.config.Storage.StopReceivingBelow)}, delivered)
-	if err := errors.Join(err, err2); err != nil && ctx.Err() == nil {
-		n.log.Error("retention_failed", zap.Error(err))
-	}
-	for i, k := range slices.Concat(aged, early) {
-		reason := "age"
-		if i >= len(aged) {
-			reason = "space"
-		}
-		n.metrics.SeriesRemoved.Inc()
-		n.log.Info("series_removed", zap.String("study", k.Study), zap.String("series", k.Series), zap.String("reason", reason))
-		if err := n.queue.Forget(ctx, k.Study, k.Series); err != nil && ctx.Err() == nil {
-			n.log.Error("queue_error", zap.Error(err))
 		}
 	}
 }

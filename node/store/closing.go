@@ -94,9 +94,17 @@ func (s *Store) numbers(k Key, what, suffix string) ([]int, error) {
 	if err := k.Valid(); err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(s.folder(k))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	list, err := numbersIn(s.folder(k), what, suffix)
+	if err != nil {
 		return nil, fmt.Errorf("read the folder of series %s: %w", k.Series, err)
+	}
+	return list, nil
+}
+
+func numbersIn(folder, what, suffix string) ([]int, error) {
+	entries, err := os.ReadDir(folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
 	var list []int
 	for _, e := range entries {

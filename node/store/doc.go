@@ -19,6 +19,8 @@
 //	                                              result.json, *.dcm, *.png
 //	                                              receipts/<destination>/<sop>.json
 //	                                 set-aside-N-K/                a generation moved away for a retry
+//	        /removing/               series that retention is deleting
+//	        /removed/<study>_<series>.json  what stays of a deleted series: how it ended, who has its results
 //
 // Path parts are validated UIDs (PS3.5 9.1), never raw input. Files are 0600
 // and folders 0700. A failed fsync is a failed store: the pages may be gone, so

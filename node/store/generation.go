@@ -134,6 +134,9 @@ func (s *Store) writeGeneration(k Key, n int, files []File, m Manifest) (err err
 	if err := s.writeFile(filepath.Join(temporary, "manifest.json"), append(manifest, '\n')); err != nil {
 		return err
 	}
+	if err := s.unlikeDeleted(k, n, m.Files); err != nil {
+		return err
+	}
 	if err := s.syncs.sync(temporary); err != nil {
 		return err
 	}
@@ -221,15 +224,20 @@ func (s *Store) SetAside(k Key, n int) error {
 	return nil
 }
 
-// Attempts counts how many times generation n was set aside. A new attempt's
+// Attempts counts how many times generation n was set aside, before the series
+// was deleted and came again too. A new attempt's
 // documents are other objects than those that may have been delivered: their
 // kinds are AttemptKind(kind, attempts).
 func (s *Store) Attempts(k Key, n int) (int, error) {
 	numbers, err := s.numbers(k, numbered("set-aside", n), "")
-	if err != nil || len(numbers) == 0 {
+	if err != nil {
 		return 0, err
 	}
-	return numbers[len(numbers)-1], nil
+	deleted, err := s.deletedAttempt(k, n)
+	if err != nil || len(numbers) == 0 {
+		return deleted, err
+	}
+	return max(deleted, numbers[len(numbers)-1]), nil
 }
 
 // AttemptKind is the kind for UIDs of a document of a repeated attempt: the

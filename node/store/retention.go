@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,19 +11,39 @@ import (
 	"time"
 )
 
-// Retention says what Retain may remove. The zero value removes nothing.
+// Retention says what Retain may delete. The zero value deletes nothing.
 type Retention struct {
-	Keep time.Duration // settled series older than this go; 0: age alone removes nothing
-	// FreeAtLeast is the free space in bytes that is made, if it can be, by
-	// removing settled series, the oldest first; 0: no series goes for room.
-	FreeAtLeast int64
+	Keep time.Duration // settled series older than this go; 0: age alone deletes nothing
+	// RoomBelow is the free space in bytes under which settled series go before
+	// their time, the oldest first, until RoomUntil is free; 0: none goes for room.
+	RoomBelow, RoomUntil int64
+	AtMost               int // series in one call; 0: any number
 }
 
-// Retain removes series that nobody waits for any more and returns their keys.
-// A series goes only when every instance of it was closed, the last closing has
-// results, and settled, which is asked last and again under the lock, says that
-// they were delivered. Its age is that of its last change.
-func (s *Store) Retain(now time.Time, r Retention, settled func(Key) bool) ([]Key, error) {
+// Why retention deleted a series.
+const (
+	ForAge  = "age"  // it was kept for [storage] keep
+	ForRoom = "room" // the disk was filling
+)
+
+// Retain deletes series that nobody waits for any more and returns what stays
+// of them, the record that says what was deleted. A series goes only when every
+// instance of it was closed, the last closing has results, and may, which is
+// asked last and again under the lock, says that it can go for this reason. Its
+// age is that of its last change. Of several nodes on one folder one does it at a
+// time; the others delete nothing.
+func (s *Store) Retain(ctx context.Context, now time.Time, r Retention, may func(k Key, reason string) bool) ([]Removed, error) {
+	unlock, err := s.lockRemoved()
+	if errors.Is(err, ErrLocked) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := s.finishRemovals(now); err != nil {
+		return nil, err
+	}
 	keys, err := s.Series()
 	if err != nil {
 		return nil, err
@@ -33,6 +54,9 @@ func (s *Store) Retain(now time.Time, r Retention, settled func(Key) bool) ([]Ke
 	}
 	var list []aged
 	for _, k := range keys {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		changed, err := s.Changed(k)
 		if err != nil {
 			return nil, err
@@ -40,30 +64,57 @@ func (s *Store) Retain(now time.Time, r Retention, settled func(Key) bool) ([]Ke
 		list = append(list, aged{k, changed})
 	}
 	slices.SortStableFunc(list, func(a, b aged) int { return a.changed.Compare(b.changed) })
-	var removed []Key
+	room := room{store: s, below: r.RoomBelow, until: max(r.RoomBelow, r.RoomUntil)}
+	var removed []Removed
 	for _, one := range list {
-		old := r.Keep > 0 && now.Sub(one.changed) > r.Keep
-		if !old {
-			if r.FreeAtLeast <= 0 {
-				break
-			}
-			free, err := s.Free()
+		if err := ctx.Err(); err != nil || r.AtMost > 0 && len(removed) >= r.AtMost {
+			return removed, err
+		}
+		reason := ForAge
+		if r.Keep <= 0 || now.Sub(one.changed) <= r.Keep {
+			short, err := room.short()
 			if err != nil {
 				return removed, err
 			}
-			if free >= r.FreeAtLeast {
-				break
+			if !short {
+				break // who follows is younger still
 			}
+			reason = ForRoom
 		}
-		gone, err := s.removeIf(one.Key, func() bool { return s.complete(one.Key) && settled(one.Key) })
+		record, size, err := s.removeIf(one.Key, now, reason, func() bool { return s.complete(one.Key) && may(one.Key, reason) })
 		if err != nil {
 			return removed, err
 		}
-		if gone {
-			removed = append(removed, one.Key)
+		if record != nil {
+			removed = append(removed, *record)
+			room.freed += size
 		}
 	}
 	return removed, nil
+}
+
+// room says whether space must be made. What was deleted counts at once: some
+// file systems give it back later, and without that the whole store would go.
+type room struct {
+	store        *Store
+	below, until int64
+	begin, freed int64
+	making       bool
+}
+
+func (r *room) short() (bool, error) {
+	if r.below <= 0 {
+		return false, nil
+	}
+	free, err := r.store.Free()
+	if err != nil {
+		return false, err
+	}
+	if !r.making {
+		r.making, r.begin, r.freed = free < r.below, free, 0
+		return r.making, nil
+	}
+	return max(free, r.begin+r.freed) < r.until, nil
 }
 
 // complete reports whether the last closing covers every instance and has
@@ -87,7 +138,14 @@ func (s *Store) Changed(k Key) (time.Time, error) {
 	if err := k.Valid(); err != nil {
 		return time.Time{}, err
 	}
-	var last time.Time
+	last, err := changed(s.folder(k))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the folder of series %s: %w", k.Series, err)
+	}
+	return last, nil
+}
+
+func changed(folder string) (last time.Time, err error) {
 	var look func(path string, depth int) error
 	look = func(path string, depth int) error {
 		info, err := os.Lstat(path)
@@ -118,56 +176,82 @@ func (s *Store) Changed(k Key) (time.Time, error) {
 	}
 	// A folder's time changes with its entries: series, generation-N, receipts,
 	// destination.
-	if err := look(s.folder(k), 3); err != nil {
-		return time.Time{}, fmt.Errorf("read the folder of series %s: %w", k.Series, err)
-	}
-	return last, nil
+	err = look(folder, 3)
+	return last, err
 }
 
-// Remove removes a series with everything in it, whatever its state. A series
-// that is not there is no error.
+// Remove deletes a series with everything in it, whatever its state; its record
+// stays. A series that is not there is no error.
 func (s *Store) Remove(k Key) error {
-	_, err := s.removeIf(k, func() bool { return true })
+	_, _, err := s.removeIf(k, time.Now(), "person", func() bool { return true })
 	return err
 }
 
-func (s *Store) removeIf(k Key, may func() bool) (bool, error) {
+// removeIf deletes a series if it may go, and says what stays of it and how many
+// bytes went. The record is nil when nothing was deleted.
+func (s *Store) removeIf(k Key, now time.Time, reason string, may func() bool) (record *Removed, size int64, err error) {
 	if err := k.Valid(); err != nil {
-		return false, err
+		return nil, 0, err
 	}
-	away, gone, err := s.takeAway(k, may)
-	if err != nil {
-		return false, s.full(fmt.Errorf("remove series %s: %w", k.Series, err))
-	}
-	if away != "" {
-		if err := s.fs.removeAll(away); err != nil {
-			return gone, s.full(fmt.Errorf("remove series %s: %w", k.Series, err))
+	defer func() {
+		if err != nil {
+			err = s.full(fmt.Errorf("delete series %s: %w", k.Series, err))
 		}
+	}()
+	unlock := s.locks.lock(k.Study)
+	going, err := s.takeAway(k, now, reason, may)
+	if err != nil || going == "" {
+		unlock()
+		return nil, 0, err
 	}
-	return gone, nil
+	size = sizeOf(filepath.Join(going, "instances"))
+	record, rubbish, err := s.writeRecord(going, now)
+	unlock() // who comes with the series again finds the record
+	if err != nil {
+		return nil, size, err
+	}
+	return record, size, s.fs.removeAll(rubbish)
 }
 
-// takeAway moves the series' folder into incoming/, durably, before a file of
-// it is touched: after a crash it is there whole, or it is rubbish that the next
-// start removes.
-func (s *Store) takeAway(k Key, may func() bool) (away string, gone bool, err error) {
-	defer s.locks.lock(k.Study)()
+// takeAway moves the series' folder to where what is being deleted lies, durably,
+// before a file of it is touched: after a crash it is there whole, or whoever
+// opens the store next goes on with it.
+func (s *Store) takeAway(k Key, now time.Time, reason string, may func() bool) (going string, err error) {
 	if !may() {
-		return "", false, nil
+		return "", nil
 	}
 	study := filepath.Join(s.seriesRoot(), k.Study)
 	s.forgetFolders(study)
-	away = s.temporary()
-	err = s.fs.rename(s.folder(k), away)
+	going = s.going(k, reason)
+	if _, err := os.Lstat(going); err == nil { // a removal that failed, of the series as it was before
+		_, rubbish, err := s.writeRecord(going, now)
+		if err == nil {
+			err = s.fs.removeAll(rubbish)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	err = s.fs.renameNew(s.folder(k), going)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", false, nil
+		return "", nil
 	}
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
-	if err := errors.Join(s.syncs.sync(s.incoming()), s.syncs.sync(study)); err != nil {
-		return "", false, err
+	if err := errors.Join(s.syncs.sync(filepath.Dir(going)), s.syncs.sync(study)); err != nil {
+		return "", err
 	}
 	s.fs.remove(study) // stays when it has another series
-	return away, true, nil
+	return going, nil
+}
+
+func sizeOf(folder string) (sum int64) {
+	entries, _ := os.ReadDir(folder) // one that cannot be read counts for nothing
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			sum += info.Size()
+		}
+	}
+	return sum
 }

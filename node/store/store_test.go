@@ -549,6 +549,7 @@ func TestRetention(t *testing.T) {
 		return s, keys
 	}
 	all := func(Key) bool { return true }
+	const mib = 1 << 20
 	tests := []struct {
 		name    string
 		r       Retention
@@ -560,18 +561,33 @@ func TestRetention(t *testing.T) {
 		{"by age", Retention{Keep: 7 * 24 * time.Hour}, all, nil, []int{1}},
 		{"all are old", Retention{Keep: time.Hour}, all, nil, []int{1, 4, 5}},
 		{"old but not delivered", Retention{Keep: time.Hour}, func(k Key) bool { return k.Series != "1.2.1" }, nil, []int{4, 5}},
-		{"room, the oldest first", Retention{FreeAtLeast: 100}, all, []int64{10, 10, 10, 10, 100}, []int{1, 4}},
-		{"room enough", Retention{FreeAtLeast: 100}, all, []int64{100}, nil},
-		{"room and age", Retention{Keep: 8 * 24 * time.Hour, FreeAtLeast: 100}, all, []int64{100}, []int{1}},
-		{"no room to be had", Retention{FreeAtLeast: 100}, func(Key) bool { return false }, []int64{1}, nil},
+		{"room, the oldest first", Retention{RoomBelow: mib}, all, []int64{10, 10, 10, 10, mib}, []int{1, 4}},
+		{"room enough", Retention{RoomBelow: mib}, all, []int64{mib}, nil},
+		{"once begun, a little more", Retention{RoomBelow: mib, RoomUntil: 2 * mib}, all, []int64{10, mib, mib, mib, 2 * mib}, []int{1, 4}},
+		{"not begun between the two", Retention{RoomBelow: mib, RoomUntil: 2 * mib}, all, []int64{mib}, nil},
+		{"a file system that gives back later", Retention{RoomBelow: 100}, all, []int64{10}, []int{1}},
+		{"a bounded call", Retention{RoomBelow: mib, AtMost: 2}, all, []int64{10}, []int{1, 4}},
+		{"room and age", Retention{Keep: 8 * 24 * time.Hour, RoomBelow: mib}, all, []int64{mib}, []int{1}},
+		{"no room to be had", Retention{RoomBelow: 100}, func(Key) bool { return false }, []int64{1}, nil},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s, keys := build(t)
 			s.fs = &sizedDisk{says: test.free}
-			removed, err := s.Retain(now, test.r, test.settled)
+			reasons := map[Key]string{}
+			records, err := s.Retain(t.Context(), now, test.r, func(k Key, reason string) bool {
+				reasons[k] = reason
+				return test.settled(k)
+			})
 			if err != nil {
 				t.Fatal(err)
+			}
+			var removed []Key
+			for _, r := range records {
+				removed = append(removed, r.Key)
+				if r.Reason != reasons[r.Key] || !r.Time.Equal(now) {
+					t.Errorf("the record says %s at %v", r.Reason, r.Time)
+				}
 			}
 			var want, left []Key
 			for i, k := range keys {
