@@ -24,6 +24,8 @@ type Options struct {
 	// Node names this node where several share one data folder (their queue is
 	// then a database that they share). Empty: this node alone owns the folder.
 	Node string
+	// Version names this program in layout.json.
+	Version string
 	// Before, when set, is asked before every change of the disk ("mkdir",
 	// "create", "write", "fsync", "rename", "remove", "remove all", "fsync
 	// folder") and can refuse it. Tests walk the steps of a node's life with it.
@@ -129,6 +131,10 @@ func open(dir string, o Options, files fileSystem) (_ *Store, err error) {
 		return nil, err
 	}
 	s.held = append(s.held, lock)
+	found, err := readLayout(dir)
+	if err != nil {
+		return nil, err
+	}
 	for _, folder := range []string{filepath.Join(dir, "incoming"), s.incoming(), s.seriesRoot(), s.removedRoot(), s.removing()} {
 		if err := s.fs.mkdir(folder); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
@@ -154,6 +160,9 @@ func open(dir string, o Options, files fileSystem) (_ *Store, err error) {
 		}
 	}
 	if err := s.syncs.sync(dir); err != nil {
+		return nil, err
+	}
+	if err := s.settleLayout(found); err != nil {
 		return nil, err
 	}
 	if err := s.resumeRemovals(); err != nil {
