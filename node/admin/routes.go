@@ -20,7 +20,7 @@ type route struct {
 // it needs; a test asks for each with every kind of credential.
 func (s *Server) routes() []route {
 	metrics := promhttp.HandlerFor(s.opts.Metrics.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
-	return []route{
+	list := []route{
 		{"GET", "/healthz", nothing, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }},
 		{"GET", "/readyz", nothing, s.readyz},
 		{"GET", "/metrics", toView, metrics.ServeHTTP},
@@ -33,9 +33,15 @@ func (s *Server) routes() []route {
 		{"GET", "/{$}", toView, s.page},
 		{"GET", "/series/{study}/{series}", toView, s.seriesPage},
 		{"GET", "/series/{study}/{series}/{generation}/{file}", toView, s.picture},
-		{"POST", "/series/{study}/{series}/retry", toOperate, s.pageChange(s.opts.Retry)},
-		{"POST", "/series/{study}/{series}/cancel", toOperate, s.pageChange(s.opts.Cancel)},
+		{"GET", "/series/{study}/{series}/confirm", toView, s.confirm},
+		{"POST", "/series/{study}/{series}/retry", toOperate, s.pageChange("retry", s.opts.Retry)},
+		{"POST", "/series/{study}/{series}/cancel", toOperate, s.pageChange("cancel", s.opts.Cancel)},
+		{"GET", "/static/{file}", toView, s.static},
 	}
+	if s.opts.Deliver != nil {
+		list = append(list, route{"POST", "/series/{study}/{series}/deliver", toOperate, s.pageChange("deliver", s.opts.Deliver)})
+	}
+	return list
 }
 
 // handler answers the routes, and what is none of them with a sentence.
@@ -67,6 +73,10 @@ func (s *Server) handler() http.Handler {
 func (s *Server) say(w http.ResponseWriter, r *http.Request, status int, sentence string) {
 	if strings.HasPrefix(r.URL.Path, "/api/") || r.URL.Path == "/readyz" {
 		reply(w, status, Answer{Error: sentence})
+		return
+	}
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		s.fault(w, status, sentence)
 		return
 	}
 	http.Error(w, sentence, status)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.uber.org/zap"
 
@@ -41,6 +42,8 @@ type Options struct {
 	// destination, only to the deliveries to it. The error is ErrNothing when
 	// there was nothing to do, store.ErrNotExist when the series is not there.
 	Retry, Cancel func(ctx context.Context, k store.Key, destination string) (string, error)
+	// Deliver, likewise, sends again what destinations have confirmed; nil: nothing can be.
+	Deliver func(ctx context.Context, k store.Key, destination string) (string, error)
 
 	// Access is who may come in, and where: [admin]. The zero value lets everybody
 	// in, on loopback only.
@@ -57,6 +60,9 @@ type Server struct {
 	views  views
 	access *access
 	http   http.Handler
+
+	surveying sync.Mutex
+	surveyed  *survey
 }
 
 // Limits of a list.

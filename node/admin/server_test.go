@@ -299,35 +299,6 @@ func TestOtherSitesAreKeptOut(t *testing.T) {
 	}
 }
 
-func TestPageShowsStatesAndPictures(t *testing.T) {
-	h := newHouse(t)
-	h.ready = []Check{{Name: "models", Sentence: "localize.onnx is missing"}}
-	h.instance(key1, 1, "slice")
-	h.close(1, "1.2.3.4.1")
-	h.results(result.OutcomeNodules, "", 1, both...)
-	list := h.ask("GET", "/", nil).Body.String()
-	for _, want := range []string{"1.2.3.4", "delivering", "localize.onnx is missing", "Not for clinical use"} {
-		if !strings.Contains(list, want) {
-			t.Errorf("the list lacks %q", want)
-		}
-	}
-	page := h.ask("GET", "/series/1.2.3/1.2.3.4", nil).Body.String()
-	for _, want := range []string{"Generation 1: nodules, 1 nodules", `src="/series/1.2.3/1.2.3.4/1/key-1.png"`, "0 of 2", "geometry", "/cancel"} {
-		if !strings.Contains(page, want) {
-			t.Errorf("the page lacks %q:\n%s", want, page)
-		}
-	}
-	if w := h.ask("GET", "/series/1.2.3/1.2.3.4/1/key-1.png", nil); w.Code != http.StatusOK || w.Header().Get("Content-Type") != "image/png" {
-		t.Errorf("picture: %d %s", w.Code, w.Header())
-	}
-	for _, path := range []string{"/series/1.2.3/1.2.3.4/1/sr.dcm", "/series/1.2.3/1.2.3.4/1/manifest.json", "/series/1.2.3/1.2.3.4/1/..%2fmanifest.json",
-		"/series/1.2.3/1.2.3.4/2/key-1.png", "/series/1.2.3/1.2.3.4/x/key-1.png", "/series/..%2f../1.2/1/key-1.png"} {
-		if w := h.ask("GET", path, nil); w.Code != http.StatusNotFound {
-			t.Errorf("%s: %d", path, w.Code)
-		}
-	}
-}
-
 func TestReadinessAndMetrics(t *testing.T) {
 	h := newHouse(t)
 	if w := h.ask("GET", "/readyz", nil); w.Code != http.StatusOK {

@@ -1,0 +1,141 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/pulmonode/pulmonode/inference/result"
+	"github.com/pulmonode/pulmonode/node/store"
+)
+
+// survey is what the list and the node at a glance are made of.
+type survey struct {
+	made   time.Time
+	series []surveyed // the latest change first
+
+	analyses, running int        // that wait for their turn, that run
+	oldest            *time.Time // since when the analysis waits that waits longest
+	sent              []glance   // as configured
+}
+
+type surveyed struct {
+	Series
+	brought *brought
+}
+
+// glance is a destination at a glance.
+type glance struct {
+	Name      string
+	Last      *time.Time // when it last confirmed an object
+	Waiting   int        // deliveries that are still to be done
+	Since     *time.Time // since when the oldest of them waits
+	Failed    int        // deliveries that wait for a person
+	LastError string     // of one that is tried again
+}
+
+// Down says that the destination does not take what it is sent now.
+func (g glance) Down() bool { return g.LastError != "" }
+
+// surveyFor is how long a survey serves: however many look at the page, the
+// folders are gone through once in that time, by one of them.
+const surveyFor = time.Second
+
+// survey looks at every series.
+func (s *Server) survey(ctx context.Context) (*survey, error) {
+	s.surveying.Lock()
+	defer s.surveying.Unlock()
+	if s.surveyed != nil && time.Since(s.surveyed.made) < surveyFor {
+		return s.surveyed, nil
+	}
+	n := &survey{}
+	at := map[string]int{}
+	for i, d := range s.opts.Destinations {
+		n.sent = append(n.sent, glance{Name: d.Name})
+		at[d.Name] = i
+	}
+	err := s.each(ctx, func(store.Key) bool { return true }, func(d *Detail, v *view) {
+		n.series = append(n.series, surveyed{d.Series, v.brought})
+		switch d.State {
+		case Waiting:
+			n.analyses++
+			earlier(&n.oldest, d.Closed)
+		case Analysing:
+			n.running++
+		}
+		for _, one := range d.Deliveries {
+			i, ok := at[one.Destination]
+			if !ok {
+				continue
+			}
+			n.sent[i].add(&one, d)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(n.series, func(a, b surveyed) int {
+		return cmp.Or(b.Changed.Compare(a.Changed), cmp.Compare(a.Series.Series, b.Series.Series))
+	})
+	n.made = time.Now()
+	s.surveyed = n
+	return n, nil
+}
+
+func (g *glance) add(one *Delivery, d *Detail) {
+	if one.Last != nil && (g.Last == nil || one.Last.After(*g.Last)) {
+		g.Last = one.Last
+	}
+	switch one.State {
+	case "queued", "running", "waiting":
+		g.Waiting++
+		for i := range d.Generations {
+			if d.Generations[i].Generation == one.Generation {
+				earlier(&g.Since, &d.Generations[i].Written)
+			}
+		}
+		if one.State == "waiting" && one.Job != nil && one.Job.LastError != "" {
+			g.LastError = one.Job.LastError
+		}
+	case "failed", "cancelled":
+		g.Failed++
+	}
+}
+
+func earlier(have **time.Time, t *time.Time) {
+	if t != nil && (*have == nil || t.Before(**have)) {
+		*have = t
+	}
+}
+
+// atAGlance is the node as the list's page shows it.
+type atAGlance struct {
+	Free         string // of the disk; empty when it cannot be told
+	Analyses     int
+	Running      int
+	Oldest       *time.Time
+	Algorithm    *result.Algorithm
+	NoAlgorithm  string // why there is none
+	Destinations []glance
+	Problems     []Check // parts that are not ready
+}
+
+func (s *Server) glance(ctx context.Context, n *survey) atAGlance {
+	g := atAGlance{Analyses: n.analyses, Running: n.running, Oldest: n.oldest, Destinations: n.sent}
+	if free, err := s.opts.Store.Free(); err == nil {
+		g.Free = bytesText(free)
+	}
+	if a, err := s.opts.Algorithm(); err == nil {
+		g.Algorithm = &a
+	} else {
+		g.NoAlgorithm = stop(err.Error())
+	}
+	for _, c := range s.opts.Ready(ctx) {
+		if !c.OK {
+			c.Sentence = stop(c.Sentence)
+			g.Problems = append(g.Problems, c)
+		}
+	}
+	return g
+}
