@@ -46,6 +46,7 @@ var only = map[string]string{
 	"github.com/lib/pq":               "node/job",
 	"github.com/BurntSushi/toml":      "config",
 	"github.com/spf13/cobra":          "cmd/pulmonode",
+	"github.com/coreos/go-systemd":    "cmd/pulmonode",
 }
 
 type goPackage struct {

@@ -29,6 +29,11 @@ import (
 const (
 	drainReception = 20 * time.Second
 	drainWork      = 5 * time.Second
+	drainAdmin     = 5 * time.Second // the admin listener's own
+
+	// StopsWithin is how long Stop takes at most on a disk that answers; whoever
+	// kills a node that stops too slowly gives it more.
+	StopsWithin = drainReception + drainWork + drainAdmin
 )
 
 // How often the files and the queue are compared, and a closing that could not be
@@ -37,20 +42,6 @@ const (
 	reconcileEvery = time.Minute
 	requeueAfter   = 10 * time.Second
 )
-
-// Run runs a node until ctx ends, and then ends it in order.
-func Run(ctx context.Context, c *config.Config, log *zap.Logger) error {
-	n, err := Start(ctx, c, log)
-	if err != nil {
-		return err
-	}
-	select {
-	case <-ctx.Done():
-		log.Info("stopping")
-	case err = <-n.failed:
-	}
-	return errors.Join(err, n.Stop())
-}
 
 // parts are what tests put others in the place of.
 type parts struct {
@@ -239,6 +230,18 @@ func (n *Node) addresses() (list []net.Addr) {
 
 // AdminAddr is the address of the admin listener, nil without one.
 func (n *Node) AdminAddr() net.Addr { return n.httpAddr }
+
+// Wait returns when ctx ends or the node cannot go on, then with the reason.
+// Either way Stop is next.
+func (n *Node) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		n.log.Info("stopping")
+		return nil
+	case err := <-n.failed:
+		return err
+	}
+}
 
 func (n *Node) task(f func()) { n.tasks.Go(f) }
 

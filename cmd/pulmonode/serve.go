@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -19,7 +20,8 @@ func serveCommand() *cobra.Command {
 		Short: "Receive, analyse and deliver until told to stop",
 		Long: `Receives series, analyses them and delivers the results until SIGTERM or ctrl-C.
 It then finishes what it is receiving and ends; work that waits goes on at the
-next start. A second signal ends it at once, and loses nothing either.`,
+next start. A second signal ends it at once, and loses nothing either. Under
+systemd it says when it is ready, feeds the watchdog and tells its state.`,
 		Example: "  pulmonode serve --config /etc/pulmonode/node.toml",
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -32,7 +34,15 @@ next start. A second signal ends it at once, and loses nothing either.`,
 				return err
 			}
 			defer log.Sync()
-			return node.Run(c.Context(), cfg, log)
+			node.Build = version
+			n, err := node.Start(c.Context(), cfg, log)
+			if err != nil {
+				return err
+			}
+			s := supervise(n, log)
+			err = n.Wait(c.Context())
+			s.stopping()
+			return errors.Join(err, n.Stop())
 		},
 	}
 	configFlag(c, &path)
@@ -69,6 +79,9 @@ func logger(c config.Log) (*zap.Logger, error) {
 	z.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
 	if c.Format == "console" {
 		z.EncoderConfig.EncodeLevel = zapcore.CapitalLevelEncoder
+		if toJournal(os.Stderr, os.Getenv("JOURNAL_STREAM")) {
+			z.EncoderConfig.TimeKey, z.EncoderConfig.EncodeLevel = "", journalLevel
+		}
 	}
 	return z.Build()
 }
