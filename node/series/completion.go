@@ -1,6 +1,8 @@
 package series
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -26,6 +28,8 @@ type Settings struct {
 	// Problem is told when a series could not be closed, for instance because
 	// the disk is full. It is tried again. nil: nobody is told.
 	Problem func(store.Key, error)
+	// Others are the nodes that share the folder; nil: there are none.
+	Others Others
 }
 
 func (s Settings) withDefaults() Settings {
@@ -61,6 +65,11 @@ type Tracker struct {
 	byAssociation map[uint64]map[*arriving]struct{}
 	stopped       bool
 	looks         sync.WaitGroup
+
+	ctx    context.Context // of questions to Others
+	quit   context.CancelFunc
+	untold map[store.Key]struct{} // what Others do not know yet
+	tell   chan struct{}
 }
 
 // arriving is a series that is not complete. A few hundred bytes, and eight for
@@ -78,6 +87,8 @@ type arriving struct {
 	refuted     int // version whose geometry was found not to be closed
 	failures    int // closings that failed
 	notBefore   time.Time
+	others      int // what the other nodes said last, in a number
+	total       int // instances that were new, at all nodes; 0: there are no others
 }
 
 // Open is a series that has not been closed yet.
@@ -92,12 +103,19 @@ type Open struct {
 // New makes a tracker. It tells onClosed, from a goroutine of its own, of each
 // closing after it is durable.
 func New(s *store.Store, settings Settings, onClosed func(store.Closing)) *Tracker {
-	return &Tracker{
+	t := &Tracker{
 		store: s, settings: settings.withDefaults(), onClosed: onClosed,
 		open:          make(map[store.Key]*arriving),
 		closing:       make(map[store.Key]bool),
 		byAssociation: make(map[uint64]map[*arriving]struct{}),
+		untold:        make(map[store.Key]struct{}),
+		tell:          make(chan struct{}, 1),
 	}
+	t.ctx, t.quit = context.WithCancel(context.Background())
+	if t.settings.Others != nil {
+		t.looks.Go(func() { t.telling(t.ctx) })
+	}
+	return t
 }
 
 // Instance says that an association brought an instance, what its header is and
@@ -134,6 +152,7 @@ func (t *Tracker) Instance(association uint64, k store.Key, header *dataset.Data
 			a.expected = n
 		}
 	}
+	t.changed(k)
 	// The timer stands at an earlier time than is needed now; it looks again
 	// when it fires, which is cheaper than to set it for every instance.
 }
@@ -158,6 +177,7 @@ func (t *Tracker) AssociationEnded(association uint64, properly bool) {
 		a.ended, a.properly = now, properly
 		a.version++
 		t.setTimer(a)
+		t.changed(a.key)
 	}
 	delete(t.byAssociation, association)
 }
@@ -202,6 +222,7 @@ func (t *Tracker) Stop() {
 	clear(t.open)
 	clear(t.byAssociation)
 	t.mu.Unlock()
+	t.quit()
 	t.looks.Wait()
 }
 
@@ -291,11 +312,37 @@ func (t *Tracker) look(a *arriving) {
 		t.mu.Unlock()
 		return
 	}
+	all := *a
+	if t.settings.Others != nil {
+		others, still, err := t.askOthers(a)
+		if !still {
+			t.mu.Unlock()
+			return
+		}
+		if err != nil { // what they bring must not be left out
+			a.notBefore = time.Now().Add(retryDelays[min(a.failures, len(retryDelays)-1)])
+			a.failures++
+			t.setTimer(a)
+			t.mu.Unlock()
+			t.settings.Problem(a.key, err)
+			return
+		}
+		var mine bool
+		all, mine = t.together(a, others)
+		if when, reason = t.due(&all); !mine {
+			when = when.Add(afterOthers)
+		}
+		if wait := time.Until(when); wait > 0 {
+			a.timer.Reset(wait)
+			t.mu.Unlock()
+			return
+		}
+	}
 	if reason == ReasonGeometry {
-		version, expected, known := a.version, a.expected, a.stack
+		version, known := a.version, a.stack
 		known.positions = slices.Clone(known.positions)
 		t.mu.Unlock()
-		closed, rebuilt := t.geometryClosed(a.key, known, expected)
+		closed, rebuilt := t.geometryClosed(a.key, known, all.expected, all.total)
 		t.mu.Lock()
 		if t.stopped || t.open[a.key] != a {
 			t.mu.Unlock()
@@ -308,7 +355,7 @@ func (t *Tracker) look(a *arriving) {
 			if a.version == version {
 				a.refuted = version
 			}
-			t.setTimer(a)
+			t.setTimer(a) // with others: for another look, which asks them again
 			t.mu.Unlock()
 			return
 		}
@@ -318,10 +365,12 @@ func (t *Tracker) look(a *arriving) {
 	t.closing[a.key] = true
 	t.mu.Unlock()
 
-	c, err := t.close(a, reason)
+	all.expected = max(all.expected, a.expected)
+	c, err := t.close(&all, reason)
 
 	t.mu.Lock()
 	delete(t.closing, a.key)
+	t.changed(a.key)
 	if err != nil && !t.stopped {
 		t.reopen(a)
 	}
@@ -375,7 +424,11 @@ func (t *Tracker) close(a *arriving, reason string) (*store.Closing, error) {
 	if len(uids) == 0 { // removed meanwhile
 		return nil, nil
 	}
-	if err := t.store.WriteClosing(c); err != nil {
+	err = t.store.WriteClosing(c)
+	if errors.Is(err, store.ErrExist) { // another node closed at the same moment
+		return t.close(a, reason)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return &c, nil
@@ -395,9 +448,11 @@ func (t *Tracker) contents(k store.Key) ([]string, *store.Closing, error) {
 // instances as were announced. When not all of the instances came in this
 // process and since the last closing, the stack is built anew from the files,
 // and returned.
-func (t *Tracker) geometryClosed(k store.Key, known stack, expected int) (bool, *stack) {
+// Fewer files than came as new are not all that there are: a shared file system
+// shows a node what another wrote a moment later.
+func (t *Tracker) geometryClosed(k store.Key, known stack, expected, total int) (bool, *stack) {
 	instances, err := t.store.Instances(k)
-	if err != nil {
+	if err != nil || len(instances) < total {
 		return false, nil
 	}
 	if expected > 0 && expected != len(instances) {

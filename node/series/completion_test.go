@@ -31,7 +31,12 @@ type bench struct {
 
 func newBench(t *testing.T, dir string, s Settings) *bench {
 	t.Helper()
-	files, err := store.Open(dir, store.Options{})
+	return newBenchOf(t, dir, store.Options{}, s)
+}
+
+func newBenchOf(t *testing.T, dir string, o store.Options, s Settings) *bench {
+	t.Helper()
+	files, err := store.Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
