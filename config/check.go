@@ -70,14 +70,18 @@ func (c *Config) Check() []Fault {
 	if c.Queue.URL != "" {
 		if u, err := url.Parse(c.Queue.URL); err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
 			f.fault("[queue] url", "is no PostgreSQL address", `write "postgres://user@host/database", or leave it empty for SQLite in data_dir`)
-		} else {
-			f.fault("[queue] url", "this build keeps its queue in SQLite only", "leave it empty")
 		}
+	} else if c.Queue.PasswordFile != "" {
+		f.fault("[queue] password_file", "is for a database that [queue] url names, and there is none", "leave it empty, or set the url")
+	}
+	if !plainName(c.Node.Name) {
+		f.fault("[node] name", fmt.Sprintf("%q is no name of a node", c.Node.Name), fmt.Sprintf("use up to %d letters, digits, '-' and '_', or leave it empty for the machine's name", maxNodeName))
 	}
 
 	f.admin(c.Admin)
 	f.oneOf("[log] level", c.Log.Level, "debug", "info", "warn", "error")
 	f.oneOf("[log] format", c.Log.Format, "console", "json")
+	f.audit(c)
 	return f.faults
 }
 

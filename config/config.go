@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ type Config struct {
 	Queue       Queue         `toml:"queue"`
 	Admin       Admin         `toml:"admin"`
 	Log         Log           `toml:"log"`
+	Audit       Audit         `toml:"audit"`
 }
 
 // Node is how peers see this node.
@@ -39,6 +41,7 @@ type Node struct {
 	Installation    string `toml:"installation"` // enters the UIDs of results; empty: the AE title
 	Accept          string `toml:"accept"`       // "ct" or "any"
 	MaxAssociations int    `toml:"max_associations"`
+	Name            string `toml:"name"` // among nodes that share [queue] url; empty: the machine's name
 }
 
 // Storage is where instances and results live.
@@ -166,8 +169,9 @@ const (
 
 // Queue is where the work waits.
 type Queue struct {
-	URL         string `toml:"url"` // empty: SQLite in data_dir
-	MaxAttempts int    `toml:"max_attempts"`
+	URL          string `toml:"url"`           // of the PostgreSQL database that several nodes share; empty: SQLite in data_dir
+	PasswordFile string `toml:"password_file"` // holds the password for URL; empty: it is in the URL, or PostgreSQL's own ways find it
+	MaxAttempts  int    `toml:"max_attempts"`
 }
 
 // Admin is the address of health, metrics, the page and `pulmonode jobs`.
@@ -225,6 +229,7 @@ func Default() *Config {
 		Queue: Queue{MaxAttempts: 12},
 		Admin: Admin{Listen: "127.0.0.1:8042"},
 		Log:   Log{Level: "info", Format: "console"},
+		Audit: Audit{Spool: 64 * MiB},
 	}
 }
 
@@ -247,4 +252,30 @@ func (c *Config) InstallationName() string {
 		return c.Node.Installation
 	}
 	return c.Node.AETitle
+}
+
+// NodeName is this node's name among those that share [queue] url (Node.Name, or
+// the machine's when that is empty).
+func (c *Config) NodeName() string {
+	if c.Node.Name != "" {
+		return c.Node.Name
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "node"
+	}
+	name := strings.Map(func(r rune) rune {
+		if plainName(string(r)) {
+			return r
+		}
+		return '-'
+	}, host)
+	return name[:min(len(name), maxNodeName)]
+}
+
+// maxNodeName bounds a node's name, which is a folder's too.
+const maxNodeName = 64
+
+func plainName(name string) bool {
+	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == "" && len(name) <= maxNodeName
 }
