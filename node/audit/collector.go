@@ -7,31 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/url"
 	"sync"
 	"time"
 
 	"go.uber.org/zap"
 )
-
-// Ports of a syslog URL that names none: RFC 5425, RFC 6587 and RFC 5426.
-var ports = map[string]string{"tls": "6514", "tcp": "601", "udp": "514"}
-
-// ParseCollector splits "tls://host:6514", "tcp://host:601" or "udp://host:514".
-func ParseCollector(s string) (network, address string, err error) {
-	u, err := url.Parse(s)
-	if err != nil {
-		return "", "", errors.New("it is no URL")
-	}
-	port, ok := ports[u.Scheme]
-	if !ok || u.Hostname() == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
-		return "", "", errors.New("it is not of the form tls://host:6514, tcp://host:601 or udp://host:514")
-	}
-	if u.Port() != "" {
-		port = u.Port()
-	}
-	return u.Scheme, net.JoinHostPort(u.Hostname(), port), nil
-}
 
 // Dial connects to a collector; tls is asked for with its network "tls" alone.
 func Dial(ctx context.Context, network, address string, profile func() (*tls.Config, error)) (net.Conn, error) {

@@ -18,11 +18,13 @@ type Options struct {
 	Node Node
 	Site string // Audit Enterprise Site ID; empty: none
 
-	File   string                      // empty: none
-	Syslog string                      // the collector's URL; empty: none
-	TLS    func() (*tls.Config, error) // of a collector with tls://, asked for at each connection
-	Spool  string                      // the folder of what waits for the collector
-	Limit  int64                       // bytes that may wait there
+	File string // empty: none
+
+	Network string                      // "tls", "tcp" or "udp" to the collector; empty: there is none
+	Address string                      // the collector's
+	TLS     func() (*tls.Config, error) // asked for at each connection
+	Spool   string                      // the folder of what waits for the collector
+	Limit   int64                       // bytes that may wait there
 
 	Log  *zap.Logger
 	Lost func(messages int) // is told of what could not be kept; nil: nobody is
@@ -50,7 +52,7 @@ type Trail struct {
 // Open begins to keep a trail; nil without an error where nothing asks for one.
 // What an earlier run left for the collector is sent first.
 func Open(o Options) (*Trail, error) {
-	if o.File == "" && o.Syslog == "" {
+	if o.File == "" && o.Network == "" {
 		return nil, nil
 	}
 	if o.pace == (pace{}) {
@@ -70,19 +72,16 @@ func Open(o Options) (*Trail, error) {
 		}
 		t.keep(o.File, t.file.add, func(m []byte) []byte { return append(m[:len(m):len(m)], '\n') })
 	}
-	if o.Syslog != "" {
-		network, address, err := ParseCollector(o.Syslog)
-		if err == nil {
-			t.spool, err = openSpool(o.Spool, o.Limit, t.drop)
-		}
-		if err != nil {
+	if o.Network != "" {
+		var err error
+		if t.spool, err = openSpool(o.Spool, o.Limit, t.drop); err != nil {
 			if t.file != nil {
 				t.file.close()
 			}
-			return nil, fmt.Errorf("[audit] syslog: %w", err)
+			return nil, fmt.Errorf("the spool of [audit] syslog: %w", err)
 		}
 		t.keep("spool", t.spool.add, frame)
-		c := &collector{network: network, address: address, profile: o.TLS, spool: t.spool, log: o.Log, pace: o.pace}
+		c := &collector{network: o.Network, address: o.Address, profile: o.TLS, spool: t.spool, log: o.Log, pace: o.pace}
 		ctx, stop := context.WithCancel(context.Background())
 		t.stop = stop
 		t.sending.Go(func() { c.run(ctx) })

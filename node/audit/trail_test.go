@@ -236,9 +236,11 @@ func TestEachWayToACollector(t *testing.T) {
 	for _, network := range []string{"tls", "tcp", "udp"} {
 		t.Run(network, func(t *testing.T) {
 			c := collect(t, network, "127.0.0.1:0", server)
-			trail := open(t, Options{Syslog: network + "://" + c.address(), TLS: profile, Spool: t.TempDir()})
-			record(trail, 0, 50)
-			until(t, "all came", func() bool { return c.has(0, 50) })
+			trail := open(t, Options{Network: network, Address: c.address(), TLS: profile, Spool: t.TempDir()})
+			for i := 0; i < 50; i += 10 { // UDP drops what comes faster than it is read
+				record(trail, i, i+10)
+				until(t, "all came", func() bool { return c.has(i, i+10) })
+			}
 			until(t, "nothing waits", func() bool { return trail.Waiting() == 0 })
 			record(trail, 50, 60)
 			if err := trail.Close(); err != nil {
@@ -266,7 +268,7 @@ func TestACollectorThatIsNotTrustedGetsNothing(t *testing.T) {
 	}
 	logged, log := observe()
 	c := collect(t, "tls", "127.0.0.1:0", server)
-	trail := open(t, Options{Syslog: "tls://" + c.address(), TLS: func() (*tls.Config, error) { return identity(t, stranger, "node").Collector(ours.File) }, Spool: t.TempDir(), Log: log})
+	trail := open(t, Options{Network: "tls", Address: c.address(), TLS: func() (*tls.Config, error) { return identity(t, stranger, "node").Collector(ours.File) }, Spool: t.TempDir(), Log: log})
 	record(trail, 0, 3)
 	until(t, "the log says so", func() bool { return logged.FilterMessage("audit_collector_down").Len() == 1 })
 	if err := trail.Close(); err != nil {
@@ -286,7 +288,7 @@ func observe() (*observer.ObservedLogs, *zap.Logger) {
 func TestACollectorThatIsDownForAWhile(t *testing.T) {
 	logged, log := observe()
 	first := collect(t, "tcp", "127.0.0.1:0", nil)
-	trail := open(t, Options{Syslog: "tcp://" + first.address(), Spool: t.TempDir(), Log: log})
+	trail := open(t, Options{Network: "tcp", Address: first.address(), Spool: t.TempDir(), Log: log})
 	record(trail, 0, 100)
 	until(t, "it had some", func() bool { first.mu.Lock(); defer first.mu.Unlock(); return len(first.messages) > 0 })
 	first.kill()
@@ -332,7 +334,7 @@ func TestACollectorThatClosesAtOnceHasNothing(t *testing.T) {
 			}
 		}
 	})
-	trail := open(t, Options{Syslog: "tcp://" + l.Addr().String(), Spool: t.TempDir()})
+	trail := open(t, Options{Network: "tcp", Address: l.Addr().String(), Spool: t.TempDir()})
 	record(trail, 0, 5)
 	for range 3 {
 		<-accepted
@@ -359,7 +361,7 @@ func TestASpoolThatIsFull(t *testing.T) {
 	address := l.Addr().String()
 	l.Close()
 	const all = 2000
-	o := Options{Syslog: "tcp://" + address, Spool: dir, Limit: 1 << 20, Log: log, Lost: func(n int) { told += n }}
+	o := Options{Network: "tcp", Address: address, Spool: dir, Limit: 1 << 20, Log: log, Lost: func(n int) { told += n }}
 	trail := open(t, o)
 	for i := range all {
 		record(trail, i, i+1)
@@ -411,7 +413,7 @@ func TestAProcessThatIsKilled(t *testing.T) {
 	const env = "PULMONODE_AUDIT_TEST_SPOOL"
 	const n = 100
 	if dir := os.Getenv(env); dir != "" {
-		trail, err := Open(hurry(Options{Syslog: "tcp://127.0.0.1:1", Spool: dir}))
+		trail, err := Open(hurry(Options{Network: "tcp", Address: "127.0.0.1:1", Spool: dir}))
 		if err != nil {
 			fmt.Println(err)
 			os.Exit(1)
@@ -451,7 +453,7 @@ func TestAProcessThatIsKilled(t *testing.T) {
 		t.Errorf("%q %v", line, err)
 	}
 	// While it lives, another node on the same folder has a spool of its own.
-	neighbour := open(t, Options{Syslog: "tcp://127.0.0.1:1", Spool: dir})
+	neighbour := open(t, Options{Network: "tcp", Address: "127.0.0.1:1", Spool: dir})
 	if !strings.HasSuffix(neighbour.spool.dir, "spool-1") {
 		t.Errorf("two processes write to %s", neighbour.spool.dir)
 	}
@@ -459,7 +461,7 @@ func TestAProcessThatIsKilled(t *testing.T) {
 	cmd.Process.Signal(syscall.SIGKILL)
 	cmd.Wait()
 	c := collect(t, "tcp", "127.0.0.1:0", nil)
-	trail := open(t, Options{Syslog: "tcp://" + c.address(), Spool: dir})
+	trail := open(t, Options{Network: "tcp", Address: c.address(), Spool: dir})
 	until(t, "all came", func() bool { return c.has(0, n) })
 	if err := trail.Close(); err != nil {
 		t.Error(err)
@@ -470,7 +472,7 @@ func TestAProcessThatIsKilled(t *testing.T) {
 func TestDeliveredMessagesStayDelivered(t *testing.T) {
 	dir := t.TempDir()
 	c := collect(t, "tcp", "127.0.0.1:0", nil)
-	o := Options{Syslog: "tcp://" + c.address(), Spool: dir}
+	o := Options{Network: "tcp", Address: c.address(), Spool: dir}
 	trail := open(t, o)
 	record(trail, 0, 20)
 	until(t, "nothing waits", func() bool { return trail.Waiting() == 0 && c.has(0, 20) })
@@ -489,7 +491,7 @@ func TestASpoolWithATornEnd(t *testing.T) {
 	for name, tail := range map[string]string{"half a message": "900 <85>1 2026", "zeros": "\x00\x00\x00\x00\x00\x00\x00\x00"} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			trail := open(t, Options{Syslog: "tcp://127.0.0.1:1", Spool: dir})
+			trail := open(t, Options{Network: "tcp", Address: "127.0.0.1:1", Spool: dir})
 			record(trail, 0, 10)
 			trail.Close()
 			files, _ := filepath.Glob(filepath.Join(dir, "spool-0", "*"+segmentSuffix))
@@ -500,7 +502,7 @@ func TestASpoolWithATornEnd(t *testing.T) {
 			f.WriteString(tail)
 			f.Close()
 			c := collect(t, "tcp", "127.0.0.1:0", nil)
-			trail = open(t, Options{Syslog: "tcp://" + c.address(), Spool: dir})
+			trail = open(t, Options{Network: "tcp", Address: c.address(), Spool: dir})
 			record(trail, 10, 20)
 			until(t, "all came", func() bool { return c.has(0, 20) })
 			trail.Close()
@@ -640,23 +642,10 @@ func TestATrailThatNobodyWants(t *testing.T) {
 func TestATrailThatCanNotBeKept(t *testing.T) {
 	for name, o := range map[string]Options{
 		"a file in no folder":       {File: filepath.Join(t.TempDir(), "no", "audit.log")},
-		"a collector of no kind":    {Syslog: "http://collector"},
-		"a spool that is no folder": {Syslog: "tcp://collector", Spool: "/dev/null"},
+		"a spool that is no folder": {Network: "tcp", Spool: "/dev/null"},
 	} {
-		if trail, err := Open(hurry(o)); err == nil || !strings.Contains(err.Error(), "[audit]") {
+		if trail, err := Open(hurry(o)); err == nil || !strings.Contains(err.Error(), "audit") {
 			t.Errorf("%s: %v %v", name, trail, err)
-		}
-	}
-}
-
-func TestParseCollector(t *testing.T) {
-	for text, want := range map[string]string{
-		"tls://host:6514": "tls host:6514", "tls://host": "tls host:6514", "tcp://host": "tcp host:601", "udp://[::1]": "udp [::1]:514",
-		"": "", "host:514": "", "http://host": "", "tls://": "", "tls://user:word@host": "", "tls://host/path": "", "tls://host?x": "", "tls://ho st": "",
-	} {
-		network, address, err := ParseCollector(text)
-		if got := strings.TrimSpace(network + " " + address); got != want || (err == nil) != (want != "") {
-			t.Errorf("%q is %q: %v", text, got, err)
 		}
 	}
 }
