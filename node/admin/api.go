@@ -18,10 +18,11 @@ const (
 	Delivered  State = "delivered"
 	Skipped    State = "skipped"
 	Failed     State = "failed"
+	Deleted    State = "deleted" // by retention: what is known of it is a record
 )
 
 // States lists every state.
-var States = []State{Receiving, Waiting, Analysing, Delivering, Delivered, Skipped, Failed}
+var States = []State{Receiving, Waiting, Analysing, Delivering, Delivered, Skipped, Failed, Deleted}
 
 // Series is one row of GET /api/v1/series.
 type Series struct {

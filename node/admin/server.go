@@ -195,6 +195,15 @@ func (s *Server) each(ctx context.Context, wanted func(store.Key) bool, tell fun
 		}
 		tell(s.derive(k, v, byKey[k]), v)
 	}
+	records, err := s.opts.Store.AllRemoved()
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		if wanted(r.Key) {
+			tell(deleted(r), &view{})
+		}
+	}
 	return nil
 }
 
@@ -218,6 +227,13 @@ func (s *Server) Detail(ctx context.Context, k store.Key) (*Detail, error) {
 		return nil, err
 	}
 	v, err := s.views.get(k)
+	if errors.Is(err, store.ErrNotExist) {
+		r, err := s.opts.Store.Removed(k)
+		if err != nil {
+			return nil, err
+		}
+		return deleted(*r), nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -232,14 +248,16 @@ func (s *Server) Detail(ctx context.Context, k store.Key) (*Detail, error) {
 	return d, nil
 }
 
-// Settled reports whether nothing more is to be done for a series, and whether
-// its results are at a destination.
-func (s *Server) Settled(ctx context.Context, k store.Key) (settled, delivered bool) {
+// Settled reports whether nothing more is to be done for a series, and whether it
+// can be spared before its time: its results are at a destination, or there were
+// none to send.
+func (s *Server) Settled(ctx context.Context, k store.Key) (settled, spare bool) {
 	d, err := s.Detail(ctx, k)
 	if err != nil || slices.ContainsFunc(d.Deliveries, func(one Delivery) bool { return one.State != "delivered" && one.State != "unconfigured" }) {
 		return false, false
 	}
-	return d.State == Delivered || d.State == Skipped, d.State == Delivered && len(d.Deliveries) > 0
+	delivered := slices.ContainsFunc(d.Deliveries, func(one Delivery) bool { return one.State == "delivered" })
+	return d.State == Delivered || d.State == Skipped, d.State == Skipped || d.State == Delivered && delivered
 }
 
 func (s *Server) detail(w http.ResponseWriter, r *http.Request) {
