@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/pulmonode/pulmonode/cmd/internal/ledger"
+	"github.com/pulmonode/pulmonode/cmd/internal/serve"
 	"github.com/pulmonode/pulmonode/dimse"
 	"github.com/pulmonode/pulmonode/dimse/dataset"
 )
@@ -41,7 +43,7 @@ func (s *soak) good(ctx context.Context, number int) {
 			done()
 		}
 		if err != nil {
-			s.kept.fail("a good peer failed: " + err.Error())
+			s.kept.Fail("a good peer failed: " + err.Error())
 		}
 		pause(ctx, time.Duration(random.IntN(400))*time.Millisecond)
 	}
@@ -65,16 +67,16 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // series makes 1 to 20 images of 2 to 128 KiB.
-func series(random *rand.Rand, root string) ([]instance, error) {
-	all := make([]instance, 1+random.IntN(20))
+func series(random *rand.Rand, root string) ([]ledger.Instance, error) {
+	all := make([]ledger.Instance, 1+random.IntN(20))
 	for i := range all {
-		one := instance{study: root, series: root + ".1", uid: fmt.Sprintf("%s.1.%d", root, i+1)}
+		one := ledger.Instance{Study: root, Series: root + ".1", UID: fmt.Sprintf("%s.1.%d", root, i+1)}
 		d := &dataset.Dataset{}
 		d.SetText(dataset.SOPClassUID, "UI", dataset.CTImage)
-		d.SetText(dataset.SOPInstanceUID, "UI", one.uid)
+		d.SetText(dataset.SOPInstanceUID, "UI", one.UID)
 		d.SetText(dataset.Modality, "CS", "CT")
-		d.SetText(dataset.StudyInstanceUID, "UI", one.study)
-		d.SetText(dataset.SeriesInstanceUID, "UI", one.series)
+		d.SetText(dataset.StudyInstanceUID, "UI", one.Study)
+		d.SetText(dataset.SeriesInstanceUID, "UI", one.Series)
 		pixels := make([]uint16, 1024*(1+random.IntN(64)))
 		for k := range pixels {
 			pixels[k] = uint16(random.Uint32())
@@ -82,7 +84,7 @@ func series(random *rand.Rand, root string) ([]instance, error) {
 		d.SetUint16(dataset.PixelData, pixels...)
 		d.Get(dataset.PixelData).VR = "OW"
 		var err error
-		if one.data, err = d.AppendExplicit(nil); err != nil {
+		if one.Data, err = d.AppendExplicit(nil); err != nil {
 			return nil, err
 		}
 		all[i] = one
@@ -90,8 +92,8 @@ func series(random *rand.Rand, root string) ([]instance, error) {
 	return all, nil
 }
 
-func (s *soak) sendOwn(ctx context.Context, all []instance) error {
-	conn, err := dial(ctx, s.node.address)
+func (s *soak) sendOwn(ctx context.Context, all []ledger.Instance) error {
+	conn, err := dial(ctx, s.node.DICOM)
 	if err != nil {
 		return err
 	}
@@ -104,7 +106,7 @@ func (s *soak) sendOwn(ctx context.Context, all []instance) error {
 		if status != dimse.Success {
 			return fmt.Errorf("the node answered %v", status)
 		}
-		s.kept.confirm(i)
+		s.kept.Confirm(i)
 	}
 	return conn.Release(ctx)
 }
@@ -114,31 +116,31 @@ func dial(ctx context.Context, address string) (*dimse.Conn, error) {
 	return client.Dial(ctx, []dimse.Context{{SOPClassUID: dataset.CTImage, TransferSyntaxUIDs: []string{dataset.ExplicitLE}}})
 }
 
-func store(ctx context.Context, conn *dimse.Conn, i instance) (dimse.Status, error) {
-	return conn.Store(ctx, dimse.StoreObject{SOPClassUID: dataset.CTImage, SOPInstanceUID: i.uid, TransferSyntaxUID: dataset.ExplicitLE, Data: bytes.NewReader(i.data)})
+func store(ctx context.Context, conn *dimse.Conn, i ledger.Instance) (dimse.Status, error) {
+	return conn.Store(ctx, dimse.StoreObject{SOPClassUID: dataset.CTImage, SOPInstanceUID: i.UID, TransferSyntaxUID: dataset.ExplicitLE, Data: bytes.NewReader(i.Data)})
 }
 
 // sendFiles sends with a program, which says by its exit status that all was stored.
-func (s *soak) sendFiles(command func(dir, host, port string) []string) func(context.Context, []instance) error {
-	return func(ctx context.Context, all []instance) error {
+func (s *soak) sendFiles(command func(dir, host, port string) []string) func(context.Context, []ledger.Instance) error {
+	return func(ctx context.Context, all []ledger.Instance) error {
 		dir, err := os.MkdirTemp(s.dir, "files-")
 		if err != nil {
 			return err
 		}
 		defer os.RemoveAll(dir)
 		for _, i := range all {
-			meta := dataset.FileMeta(dataset.MetaInfo{SOPClassUID: dataset.CTImage, SOPInstanceUID: i.uid, TransferSyntax: dataset.ExplicitLE})
-			if err := os.WriteFile(filepath.Join(dir, i.uid+".dcm"), append(meta, i.data...), 0o600); err != nil {
+			meta := dataset.FileMeta(dataset.MetaInfo{SOPClassUID: dataset.CTImage, SOPInstanceUID: i.UID, TransferSyntax: dataset.ExplicitLE})
+			if err := os.WriteFile(filepath.Join(dir, i.UID+".dcm"), append(meta, i.Data...), 0o600); err != nil {
 				return err
 			}
 		}
-		host, port, err := net.SplitHostPort(s.node.address)
+		host, port, err := net.SplitHostPort(s.node.DICOM)
 		if err != nil {
 			return err
 		}
 		args := command(dir, host, port)
 		c := exec.CommandContext(ctx, args[0], args[1:]...)
-		ownGroup(c)
+		serve.OwnGroup(c)
 		// pynetdicom's ends well whatever befell it, but not without a word.
 		out, err := c.CombinedOutput()
 		if bytes.Contains(out, overlooked) {
@@ -149,7 +151,7 @@ func (s *soak) sendFiles(command func(dir, host, port string) []string) func(con
 			return fmt.Errorf("%s: %v\n%s", args[0], err, out)
 		}
 		for _, i := range all {
-			s.kept.confirm(i)
+			s.kept.Confirm(i)
 		}
 		return nil
 	}

@@ -102,7 +102,7 @@ var foes = []foe{
 	}},
 	{"connects and hangs up, a hundred times", func(s *soak, c *net.TCPConn, _ *rand.Rand) {
 		for range 100 {
-			if c, err := net.Dial("tcp", s.node.address); err == nil {
+			if c, err := net.Dial("tcp", s.node.DICOM); err == nil {
 				c.Close()
 			}
 		}
@@ -111,7 +111,7 @@ var foes = []foe{
 		var all sync.WaitGroup
 		for range storm {
 			all.Go(func() {
-				if c, err := net.Dial("tcp", s.node.address); err == nil {
+				if c, err := net.Dial("tcp", s.node.DICOM); err == nil {
 					c.Write(s.recording[:requestLength(s.recording)])
 					c.SetReadDeadline(time.Now().Add(patience))
 					c.Read(make([]byte, 64))
@@ -126,9 +126,9 @@ var foes = []foe{
 // harm is one hostile peer.
 func (s *soak) harm(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
-		c, err := net.Dial("tcp", s.node.address)
+		c, err := net.Dial("tcp", s.node.DICOM)
 		if err != nil {
-			s.kept.fail("the node takes no connection: " + err.Error())
+			s.kept.Fail("the node takes no connection: " + err.Error())
 			pause(ctx, time.Second)
 			continue
 		}
@@ -173,7 +173,7 @@ func (s *soak) record(ctx context.Context) ([]byte, error) {
 				return err
 			}
 			defer from.Close()
-			to, err := net.Dial("tcp", s.node.address)
+			to, err := net.Dial("tcp", s.node.DICOM)
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pulmonode/pulmonode/cmd/internal/ledger"
 )
 
 // soak is one run.
@@ -20,7 +22,7 @@ type soak struct {
 
 	dir        string
 	node       *node
-	kept       ledger
+	kept       ledger.Ledger
 	hostile    atomic.Int64 // conversations
 	overlooked atomic.Int64 // answers, by pynetdicom
 	recording  []byte       // what a good peer says, for those who say it wrong
@@ -44,7 +46,7 @@ func (s *soak) run(ctx context.Context) (faults []string, err error) {
 	if s.node, err = startNode(ctx, s.binary, s.dir); err != nil {
 		return nil, err
 	}
-	defer s.node.kill()
+	defer s.node.Kill()
 	if s.recording, err = s.record(ctx); err != nil {
 		return nil, fmt.Errorf("recording a conversation: %w", err)
 	}
@@ -74,11 +76,11 @@ func (s *soak) run(ctx context.Context) (faults []string, err error) {
 		return nil, err
 	}
 	after.print(s.out, time.Since(begin), s, "at rest")
-	faults = append(s.kept.failures(), grown(before, after, history)...)
-	if err := s.node.stop(); err != nil {
+	faults = append(s.kept.Failures(), grown(before, after, history)...)
+	if err := s.node.Stop(); err != nil {
 		faults = append(faults, err.Error())
 	}
-	stored, lost := s.kept.check(s.node.data)
+	stored, lost := s.kept.Check(s.node.data)
 	if stored == 0 {
 		lost = append(lost, "no instance was stored at all")
 	}
@@ -87,7 +89,7 @@ func (s *soak) run(ctx context.Context) (faults []string, err error) {
 	}
 	fmt.Fprintf(s.out, "%d instances confirmed, %d of them on disk bit for bit; %d hostile conversations\n", stored, stored-len(lost), s.hostile.Load())
 	if faults = append(faults, lost...); len(faults) > 0 {
-		fmt.Fprintf(s.out, "the node's log ends with\n%s\n", s.node.lastWords())
+		fmt.Fprintf(s.out, "the node's log ends with\n%s\n", s.node.LastWords())
 	}
 	return faults, nil
 }
@@ -106,7 +108,7 @@ func (s *soak) watch(ctx context.Context, begin time.Time) (history []reading) {
 			history = append(history, r)
 			r.print(s.out, time.Since(begin), s, "")
 		} else if ctx.Err() == nil {
-			s.kept.fail("the node does not answer: " + err.Error())
+			s.kept.Fail("the node does not answer: " + err.Error())
 		}
 	}
 }

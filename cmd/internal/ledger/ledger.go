@@ -1,4 +1,6 @@
-package main
+// Package ledger remembers what good peers were told of the instances that they
+// sent, and holds a data folder against it.
+package ledger
 
 import (
 	"crypto/sha256"
@@ -10,10 +12,10 @@ import (
 	"github.com/pulmonode/pulmonode/dimse/dataset"
 )
 
-// instance is one that a good peer sends.
-type instance struct {
-	study, series, uid string
-	data               []byte // the data set, Explicit VR Little Endian
+// Instance is one that a good peer sends.
+type Instance struct {
+	Study, Series, UID string
+	Data               []byte // the data set, Explicit VR Little Endian
 }
 
 // entry is what is remembered of a confirmed one.
@@ -22,30 +24,33 @@ type entry struct {
 	sum           [32]byte
 }
 
-// ledger is what the good peers were told.
-type ledger struct {
+// Ledger is what the good peers were told. Its zero value is empty.
+type Ledger struct {
 	mu        sync.Mutex
 	confirmed map[string]entry // by SOP Instance UID
 	failed    []string
 	more      int // failures not kept
 }
 
-func (l *ledger) confirm(i instance) {
+// Confirm notes that an instance was answered with success.
+func (l *Ledger) Confirm(i Instance) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.confirmed == nil {
 		l.confirmed = map[string]entry{}
 	}
-	l.confirmed[i.uid] = entry{i.study, i.series, sha256.Sum256(i.data)}
+	l.confirmed[i.UID] = entry{i.Study, i.Series, sha256.Sum256(i.Data)}
 }
 
-func (l *ledger) count() int {
+// Count is how many instances were confirmed.
+func (l *Ledger) Count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.confirmed)
 }
 
-func (l *ledger) fail(what string) {
+// Fail notes what must not happen to a good peer.
+func (l *Ledger) Fail(what string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.failed) < 20 {
@@ -55,7 +60,8 @@ func (l *ledger) fail(what string) {
 	}
 }
 
-func (l *ledger) failures() []string {
+// Failures are what was noted.
+func (l *Ledger) Failures() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.more > 0 {
@@ -64,8 +70,10 @@ func (l *ledger) failures() []string {
 	return l.failed
 }
 
-// check holds a data folder against all that was confirmed.
-func (l *ledger) check(data string) (confirmed int, lost []string) {
+// Check holds a data folder against all that was confirmed.
+func (l *Ledger) Check(data string) (confirmed int, lost []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for uid, e := range l.confirmed {
 		if err := e.onDisk(filepath.Join(data, "series", e.study, e.series, "instances", uid+".dcm")); err != nil {
 			lost = append(lost, fmt.Sprintf("%s was confirmed: %v", uid, err))
