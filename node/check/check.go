@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pulmonode/pulmonode/config"
+	"github.com/pulmonode/pulmonode/node/admin"
 	"github.com/pulmonode/pulmonode/node/secure"
 	"github.com/pulmonode/pulmonode/node/store"
 )
@@ -62,10 +63,11 @@ func (s surroundings) run(ctx context.Context, c *config.Config) []config.Fault 
 		func() []config.Fault { return s.listener(ctx, "[node] listen", c.Node.Listen) },
 		func() []config.Fault { return append(inUse(c.Storage), s.disk(c.Storage)...) },
 		func() []config.Fault { return s.listener(ctx, "[tls] listen", c.TLS.Listen) },
-		func() []config.Fault { return s.certificates(c.TLS) },
+		func() []config.Fault { return s.certificates("[tls]", c.TLS) },
 		func() []config.Fault { return s.destinations(ctx, c) },
 		func() []config.Fault { return pipeline(c.Inference) },
 		func() []config.Fault { return s.listener(ctx, "[admin] listen", c.Admin.Listen) },
+		func() []config.Fault { return s.admin(c.Admin) },
 	}
 	found := make([][]config.Fault, len(parts))
 	var wg sync.WaitGroup
@@ -189,35 +191,47 @@ func (s surroundings) durableRate(dir string) (filesPerSecond float64, err error
 	return float64(n) / s.now().Sub(begin).Seconds(), nil
 }
 
-func (s surroundings) certificates(c config.TLS) (faults []config.Fault) {
+// admin looks at who may come in to the page.
+func (s surroundings) admin(c config.Admin) []config.Fault {
+	faults := s.certificates("[admin]", config.TLS{Certificate: c.Certificate, Key: c.Key, ClientCA: c.ClientCA})
+	if c.PasswordFile != "" {
+		if err := admin.CheckPasswords(c.PasswordFile); err != nil {
+			faults = append(faults, fault("[admin] password_file", err.Error(),
+				fmt.Sprintf("`pulmonode password --file %s USER` writes it, as the user that runs the node; until it is whole nobody comes in by password", c.PasswordFile)))
+		}
+	}
+	return faults
+}
+
+func (s surroundings) certificates(section string, c config.TLS) (faults []config.Fault) {
 	if c.Certificate != "" || c.Key != "" {
-		faults = append(faults, s.ownCertificate(c)...)
+		faults = append(faults, s.ownCertificate(section, c)...)
 	}
 	if c.ClientCA != "" {
 		if _, err := secure.Authorities(c.ClientCA); err != nil {
-			faults = append(faults, fault("[tls] client_ca", fmt.Sprintf("%s: %v", c.ClientCA, cause(err)),
+			faults = append(faults, fault(section+" client_ca", fmt.Sprintf("%s: %v", c.ClientCA, cause(err)),
 				"name the PEM file with the certificate of the authority that signed the peers' certificates"))
 		}
 	}
 	return faults
 }
 
-func (s surroundings) ownCertificate(c config.TLS) []config.Fault {
-	const where = "[tls] certificate"
+func (s surroundings) ownCertificate(section string, c config.TLS) []config.Fault {
+	where := section + " certificate"
 	const renew = "have it renewed and put the new files in the same place; no restart is needed"
 	pair, err := tls.LoadX509KeyPair(c.Certificate, c.Key)
 	if pe := (*fs.PathError)(nil); errors.As(err, &pe) && pe.Path == c.Key {
-		return []config.Fault{fault("[tls] key", fmt.Sprintf("%s: %v", c.Key, pe.Err), "name the PEM file with the certificate's private key, and let the user that runs pulmonode read it")}
+		return []config.Fault{fault(section+" key", fmt.Sprintf("%s: %v", c.Key, pe.Err), "name the PEM file with the certificate's private key, and let the user that runs pulmonode read it")}
 	}
 	if err != nil {
-		return []config.Fault{fault(where, fmt.Sprintf("%s: %v", c.Certificate, cause(err)), "name a PEM certificate, and in [tls] key the private key that belongs to it")}
+		return []config.Fault{fault(where, fmt.Sprintf("%s: %v", c.Certificate, cause(err)), fmt.Sprintf("name a PEM certificate, and in %s key the private key that belongs to it", section))}
 	}
 	from, to, now := pair.Leaf.NotBefore, pair.Leaf.NotAfter, s.now()
 	switch {
 	case now.Before(from):
 		return []config.Fault{fault(where, fmt.Sprintf("%s holds only from %s on", c.Certificate, from.Format(time.DateOnly)), "look whether this machine's clock is right; else wait, or take the former certificate")}
 	case now.After(to):
-		return []config.Fault{fault(where, fmt.Sprintf("%s ended on %s, so every TLS peer refuses it", c.Certificate, to.Format(time.DateOnly)), renew)}
+		return []config.Fault{fault(where, fmt.Sprintf("%s ended on %s, so everybody refuses it", c.Certificate, to.Format(time.DateOnly)), renew)}
 	case now.Add(expiring).After(to):
 		return []config.Fault{warning(where, fmt.Sprintf("%s ends on %s", c.Certificate, to.Format(time.DateOnly)), renew)}
 	}

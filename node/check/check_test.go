@@ -21,6 +21,7 @@ import (
 	"github.com/pulmonode/pulmonode/dimse"
 	"github.com/pulmonode/pulmonode/dimse/dataset"
 	"github.com/pulmonode/pulmonode/inference/onnx/onnxtest"
+	"github.com/pulmonode/pulmonode/node/admin"
 	"github.com/pulmonode/pulmonode/node/secure"
 	"github.com/pulmonode/pulmonode/node/secure/securetest"
 	"github.com/pulmonode/pulmonode/node/store"
@@ -223,7 +224,7 @@ func TestCertificates(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := hospital.Settings(t, "node")
 			c.change(&s)
-			faults := plenty().certificates(s)
+			faults := plenty().certificates("[tls]", s)
 			if c.where == "" {
 				if len(faults) != 0 {
 					t.Errorf("%v", faults)
@@ -417,6 +418,41 @@ func TestPipeline(t *testing.T) {
 	}
 }
 
+func TestWhoMayComeInToThePage(t *testing.T) {
+	good := securetest.NewAuthority(t).Settings(t, "node")
+	passwords := filepath.Join(t.TempDir(), "passwords")
+	if err := admin.SetPassword(passwords, "ann", "correct horse battery", admin.Operate); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name   string
+		change func(c *config.Admin)
+		where  string // "": nothing
+		says   []string
+	}{
+		{"everything is whole", func(*config.Admin) {}, "", nil},
+		{"no certificate", func(c *config.Admin) { c.Certificate = "/nowhere.pem" }, "[admin] certificate", []string{"/nowhere.pem", "[admin] key"}},
+		{"no key", func(c *config.Admin) { c.Key = "/nowhere.key" }, "[admin] key", []string{"/nowhere.key"}},
+		{"no password file", func(c *config.Admin) { c.PasswordFile = "/nowhere" }, "[admin] password_file", []string{"/nowhere", "pulmonode password --file /nowhere"}},
+		{"a password file for everybody", func(*config.Admin) {
+			if err := os.Chmod(passwords, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, "[admin] password_file", []string{"mode 0644", "chmod 600"}},
+	} {
+		a := config.Admin{Certificate: good.Certificate, Key: good.Key, ClientCA: good.ClientCA, PasswordFile: passwords}
+		c.change(&a)
+		faults := plenty().admin(a)
+		if c.where == "" {
+			if len(faults) != 0 {
+				t.Errorf("%s: %v", c.name, faults)
+			}
+			continue
+		}
+		must(t, faults, false, c.where, c.says...)
+	}
+}
+
 func TestEverythingAtOnceIsReportedInTheOrderOfTheFile(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -433,6 +469,7 @@ func TestEverythingAtOnceIsReportedInTheOrderOfTheFile(t *testing.T) {
 	c.Node.Listen, c.TLS.Listen, c.Admin.Listen = busy, busy, busy
 	c.Storage.DataDir = "/proc/pulmonode"
 	c.TLS.Certificate, c.TLS.Key, c.TLS.ClientCA = "/nowhere.pem", "/nowhere.key", "/nowhere.ca"
+	c.Admin.Certificate, c.Admin.Key, c.Admin.ClientCA, c.Admin.PasswordFile = "/nowhere.pem", "/nowhere.key", "/nowhere.ca", "/nowhere"
 	for _, name := range []string{"first", "second", "third"} {
 		c.Destination = append(c.Destination, config.Destination{Name: name, AETitle: strings.ToUpper(name), Address: closed.Addr().String()})
 	}
@@ -448,6 +485,7 @@ func TestEverythingAtOnceIsReportedInTheOrderOfTheFile(t *testing.T) {
 		"[node] listen", "[storage] data_dir", "[tls] listen", "[tls] certificate", "[tls] client_ca",
 		`[[destination]] "first"`, `[[destination]] "second"`, `[[destination]] "third"`,
 		"[inference] runtime_library", "[inference] localize", "[inference] refine", "[admin] listen",
+		"[admin] certificate", "[admin] client_ca", "[admin] password_file",
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("faults at\n%q, not at\n%q", got, want)
