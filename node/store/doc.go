@@ -11,7 +11,8 @@
 //
 //	data_dir/lock                    held by flock while a node runs
 //	        /layout.json             the layout's number and who opened the folder last
-//	        /incoming/               temporary files, emptied at start
+//	        /id                      names the folder to nodes that share it
+//	        /incoming/               temporary files, emptied at start; one folder for each of several nodes
 //	        /series/<study>/<series>/instances/<sop>.dcm
 //	                                 conflicts/<sop>/<sha256>.dcm  same UID, other bytes
 //	                                 closed-N.json                 the series was complete

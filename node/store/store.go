@@ -126,7 +126,7 @@ func open(dir string, o Options, files fileSystem) (_ *Store, err error) {
 			return nil, err
 		}
 	}
-	lock, err := lockFile(filepath.Join(dir, "lock"), o.Node != "")
+	lock, err := lockFolder(dir, o.Node != "")
 	if err != nil {
 		return nil, err
 	}
@@ -141,23 +141,14 @@ func open(dir string, o Options, files fileSystem) (_ *Store, err error) {
 		}
 	}
 	if o.Node != "" {
-		lock, err := lockFile(filepath.Join(s.incoming(), "lock"), false)
+		lock, err := s.lockName()
 		if err != nil {
 			return nil, err
 		}
 		s.held = append(s.held, lock)
 	}
-	left, err := os.ReadDir(s.incoming())
-	if err != nil {
+	if err := errors.Join(s.empty(s.incoming()), s.tidyIncoming()); err != nil {
 		return nil, err
-	}
-	for _, e := range left {
-		if o.Node != "" && e.Name() == "lock" {
-			continue
-		}
-		if err := s.fs.removeAll(filepath.Join(s.incoming(), e.Name())); err != nil {
-			return nil, fmt.Errorf("empty incoming/: %w", err)
-		}
 	}
 	if err := s.syncs.sync(dir); err != nil {
 		return nil, err

@@ -224,7 +224,7 @@ func TestNodesThatShareAFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	if _, err := Open(a.Dir(), Options{Node: "a"}); !errors.Is(err, ErrLocked) {
+	if _, err := Open(a.Dir(), Options{Node: "a"}); !errors.Is(err, ErrNameTaken) {
 		t.Errorf("a second node of the same name: %v", err)
 	}
 	if o, err := in.Commit(keyA, "1.2.3.1.5"); err != nil || o != Stored {

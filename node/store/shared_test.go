@@ -1,0 +1,69 @@
+package store
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestWhoSharesAFolderAndWhoDoesNotAreTold(t *testing.T) {
+	alone := testStore(t, Options{})
+	if _, err := Open(alone.Dir(), Options{Node: "b"}); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "keeps its queue in the folder") {
+		t.Errorf("a node that would share: %v", err)
+	}
+	shared := testStore(t, Options{Node: "a"})
+	if _, err := Open(shared.Dir(), Options{}); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "set [queue] url to theirs") {
+		t.Errorf("a node that would not: %v", err)
+	}
+}
+
+func TestWhatADeadNodeHalfReceivedGoesAndWhatALivingOneReceivesStays(t *testing.T) {
+	a := testStore(t, Options{Node: "a"})
+	incoming := filepath.Join(a.Dir(), "incoming")
+	for _, path := range []string{"dead/1", "dead/2", "a/1"} {
+		path = filepath.Join(incoming, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := Open(a.Dir(), Options{Node: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	for path, stays := range map[string]bool{"dead/1": false, "dead/2": false, "a/1": true} {
+		if _, err := os.Stat(filepath.Join(incoming, path)); (err == nil) != stays {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	dead, err := Open(a.Dir(), Options{Node: "dead"}) // it comes back
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Close()
+}
+
+func TestNodesKnowWhetherTheirFolderIsOne(t *testing.T) {
+	a, other := testStore(t, Options{Node: "a"}), testStore(t, Options{Node: "a"})
+	b, err := Open(a.Dir(), Options{Node: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	ids := map[string]int{}
+	for _, s := range []*Store{a, b, a, other} {
+		id, err := s.ID()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[id]++
+	}
+	if len(ids) != 2 {
+		t.Errorf("%v", ids)
+	}
+}
