@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/pulmonode/pulmonode/dimse"
 	"github.com/pulmonode/pulmonode/dimse/dataset"
 	"github.com/pulmonode/pulmonode/node/admin"
+	"github.com/pulmonode/pulmonode/node/audit"
 	"github.com/pulmonode/pulmonode/node/secure"
 	"github.com/pulmonode/pulmonode/node/series"
 	"github.com/pulmonode/pulmonode/node/store"
@@ -31,7 +33,8 @@ type Receiver struct {
 	tracker *series.Tracker
 	metrics *admin.Metrics
 	log     *zap.Logger
-	refused audit // a scan of the network must not fill the log
+	refused rate // a scan of the network must not fill the log
+	auditor *auditor
 
 	// last numbers the associations of both listeners: each server counts from 1,
 	// and one association must not end what another is bringing.
@@ -56,6 +59,7 @@ func (r *Receiver) Associate(_ context.Context, a *dimse.Association) (dimse.Ses
 		if left, ok := r.refused.allow(time.Now()); ok {
 			r.log.Warn("association_refused", zap.Int("not_logged_before", left), zap.Uint64("association", id), zap.String("calling_ae", a.CallingAE),
 				zap.Stringer("from", a.RemoteAddr), zap.String("reason", refusal.clause), shown(a.TLS), zap.String("do", refusal.remedy))
+			r.auditor.refused(peerOf(a), audit.Minor, refusal.clause, left)
 		}
 		return nil, &dimse.Reject{Result: 1, Source: 1, Reason: 3}
 	}
@@ -65,7 +69,7 @@ func (r *Receiver) Associate(_ context.Context, a *dimse.Association) (dimse.Ses
 		r.log.Warn("sop_classes_refused", zap.Uint64("association", id), zap.Strings("sop_classes", classes),
 			zap.String("do", "only CT is taken, unless [node] accept is \"any\""))
 	}
-	return &session{r: r, association: a, source: from, id: id, callingAE: a.CallingAE, from: from.label(), began: time.Now()}, nil
+	return &session{r: r, association: a, source: from, id: id, callingAE: a.CallingAE, from: from.label(), began: time.Now(), tally: r.auditor.tally(a)}, nil
 }
 
 // notTaken lists the SOP classes of an association in which nothing was
@@ -98,6 +102,9 @@ func (r *Receiver) Refused(a *dimse.Association, reject *dimse.Reject) {
 	if left, ok := r.refused.allow(time.Now()); ok {
 		r.log.Warn("association_refused", zap.Int("not_logged_before", left), zap.String("calling_ae", a.CallingAE),
 			zap.String("called_ae", a.CalledAE), zap.Stringer("from", a.RemoteAddr), zap.String("reason", why.clause))
+		if why.word != "limit" { // which is no question of who it is
+			r.auditor.refused(peerOf(a), audit.Minor, why.clause, left)
+		}
 	}
 }
 
@@ -127,6 +134,11 @@ func (r *Receiver) NoRequest(from net.Addr, err error) {
 	r.metrics.Refusals.WithLabelValues(word).Inc()
 	if left, ok := r.refused.allow(time.Now()); ok {
 		r.log.Warn("connection_refused", zap.Int("not_logged_before", left), zap.Stringer("from", from), zap.String("reason", clause))
+		o := audit.Minor
+		if strings.HasPrefix(word, "certificate") {
+			o = audit.Serious
+		}
+		r.auditor.refused(audit.Peer{Address: from.String()}, o, clause, left)
 	}
 }
 
@@ -153,6 +165,7 @@ type session struct {
 	stored, identical, different, refused int
 	bytes                                 int64
 	missing                               map[string]bool // refused and not sent again since, by SOP Instance UID
+	tally                                 *tally          // for the audit trail
 }
 
 // maxMissing bounds what is remembered of refusals; an association with more of
@@ -257,6 +270,7 @@ func (s *session) keep(q *dimse.StoreRequest) (status dimse.Status, outcome stri
 		s.r.log.Warn("instance_conflicts", zap.Uint64("association", s.id), zap.String("series", k.Series), zap.String("sop_instance", q.SOPInstanceUID),
 			zap.String("do", "the first is analysed, the other is kept beside it: find out at the sender which is right"))
 	}
+	s.tally.stored(k, class, header, o)
 	s.r.tracker.Instance(s.id, k, header, o)
 	return dimse.Success, o.String(), n, nil
 }
@@ -304,6 +318,7 @@ func (s *session) End(e dimse.End) {
 	// A series that an instance was refused of has not come completely, however
 	// politely its sender said goodbye.
 	s.r.tracker.AssociationEnded(s.id, e.How == dimse.Released && len(s.missing) == 0)
+	s.tally.ended(e.How == dimse.Released, s.refused)
 	how := e.How.String()
 	s.r.metrics.AssociationsOpen.Dec()
 	s.r.metrics.Associations.WithLabelValues(s.from, how).Inc()
@@ -312,15 +327,15 @@ func (s *session) End(e dimse.End) {
 		zap.Int64("bytes", s.bytes), zap.Duration("took", time.Since(s.began)), zap.Error(e.Err))
 }
 
-// audit lets one line a second through, and ten at once.
-type audit struct {
+// rate lets one line a second through, and ten at once.
+type rate struct {
 	mu      sync.Mutex
 	last    time.Time
 	tokens  float64
 	skipped int
 }
 
-func (a *audit) allow(now time.Time) (skipped int, ok bool) {
+func (a *rate) allow(now time.Time) (skipped int, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.last.IsZero() {

@@ -27,6 +27,7 @@ type Metrics struct {
 	Deliveries       *prometheus.CounterVec   // destination, outcome
 	DeliverySeconds  *prometheus.HistogramVec // destination
 	SeriesRemoved    prometheus.Counter       //
+	AuditLost        prometheus.Counter       //
 }
 
 // NewMetrics makes and registers the measurements.
@@ -50,12 +51,19 @@ func NewMetrics() *Metrics {
 		Deliveries: counter("deliveries_total", "Attempts to deliver that ended, by outcome.", "destination", "outcome"),
 		DeliverySeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "pulmonode_delivery_seconds",
 			Help: "Duration of an attempt to deliver.", Buckets: prometheus.ExponentialBuckets(0.05, 2, 14)}, []string{"destination"}),
+		AuditLost:     prometheus.NewCounter(prometheus.CounterOpts{Name: "pulmonode_audit_lost_total", Help: "Messages of the audit trail that could not be kept."}),
 		SeriesRemoved: prometheus.NewCounter(prometheus.CounterOpts{Name: "pulmonode_series_removed_total", Help: "Series that retention removed."}),
 	}
 	m.registry.MustRegister(m.Associations, m.AssociationsOpen, m.Refusals, m.Instances, m.ReceivedBytes, m.StoreSeconds,
-		m.Closings, m.Analyses, m.AnalysisSeconds, m.Deliveries, m.DeliverySeconds, m.SeriesRemoved,
+		m.Closings, m.Analyses, m.AnalysisSeconds, m.Deliveries, m.DeliverySeconds, m.SeriesRemoved, m.AuditLost,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// AuditWaiting shows what waits for the collector of the audit trail.
+func (m *Metrics) AuditWaiting(bytes func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "pulmonode_audit_waiting_bytes",
+		Help: "Audit messages on the disk that the collector has not had for certain."}, bytes))
 }
 
 var (
