@@ -19,6 +19,7 @@
 //	                                 generation-N/manifest.json    what was found, file by file
 //	                                              result.json, *.dcm, *.png
 //	                                              receipts/<destination>/<sop>.json
+//	                                              receipts-aside/<destination>-K/  of what a person had sent again
 //	                                 set-aside-N-K/                a generation moved away for a retry
 //	        /removing/               series that retention is deleting
 //	        /removed/<study>_<series>.json  what stays of a deleted series: how it ended, who has its results

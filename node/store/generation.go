@@ -97,7 +97,7 @@ func (s *Store) writeGeneration(k Key, n int, files []File, m Manifest) (err err
 	if m.Attempt, err = s.Attempts(k, n); err != nil {
 		return err
 	}
-	seen := map[string]bool{"manifest.json": true, "receipts": true}
+	seen := map[string]bool{"manifest.json": true, "receipts": true, receiptsAside: true}
 	for _, f := range files {
 		if !plainFileName(f.Name) || seen[f.Name] {
 			return fmt.Errorf("file name %q cannot be used", f.Name)
