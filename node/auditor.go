@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -364,7 +365,7 @@ func (s *sending) classes(that func(r store.Receipt, ok bool) bool) []audit.Clas
 
 // sent tells what of it went, and why the rest did not. An attempt that only
 // waited for an answer is none.
-func (s *sending) sent(err error, final bool) {
+func (s *sending) sent(ctx context.Context, err error, final bool) {
 	if s == nil {
 		return
 	}
@@ -383,9 +384,9 @@ func (s *sending) sent(err error, final bool) {
 		}
 	}
 	s.transfer.Classes = c.list()
-	waits := errors.As(err, new(*deliver.UncommittedError))
+	waits := err != nil && (job.IsWait(err) || errors.As(err, new(*deliver.UncommittedError)))
 	switch {
-	case (err == nil || waits) && len(c) == 0:
+	case (err == nil || waits || ctx.Err() != nil) && len(c) == 0:
 		return
 	case err == nil || waits:
 	case final:

@@ -68,6 +68,7 @@ type Node struct {
 	admin    *admin.Server
 	metrics  *admin.Metrics
 	identity *secure.Identity // of [tls]
+	auditor  *auditor
 
 	timeouts    dimse.Timeouts
 	reportAgain []time.Duration
@@ -82,6 +83,7 @@ type Node struct {
 	up     sync.Map    // destinations that answered last time: when one comes back, what waits for it goes at once
 	missed chan struct{}
 	failed chan error
+	fault  atomic.Pointer[error] // the first of them
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 	stop   sync.Once
@@ -114,6 +116,9 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		StopReceivingBelow: int64(c.Storage.StopReceivingBelow), Installation: c.InstallationName(), Version: Version(),
 	})
 	if err != nil {
+		return nil, err
+	}
+	if n.auditor, err = newAuditor(c, n.store, n.identity, n.metrics, log); err != nil {
 		return nil, err
 	}
 	var destinations []job.Destination
@@ -190,10 +195,10 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	n.admin = admin.New(admin.Options{
 		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: inference.Version, ShowPatient: c.Admin.ShowPatient,
 		Algorithm: n.algorithm,
-		Ready:     n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Access: c.Admin, Log: log,
+		Ready:     n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Access: c.Admin, Entered: n.auditor.entered, Log: log,
 	})
 	receiver := &Receiver{
-		sources: sources, store: n.store, tracker: n.tracker, metrics: n.metrics, log: log, maxInstance: int64(c.Storage.MaxInstance),
+		sources: sources, store: n.store, tracker: n.tracker, metrics: n.metrics, auditor: n.auditor, log: log, maxInstance: int64(c.Storage.MaxInstance),
 		report: func(a *dimse.Association, to *source, r *dimse.CommitmentResult) bool {
 			return n.report(background, a, to, r)
 		},
@@ -211,6 +216,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	n.serve()
 	log.Info("started", zap.String("version", inference.Version), zap.String("ae_title", c.Node.AETitle), zap.Stringers("listen", n.addresses()), zap.String("data_dir", n.store.Dir()),
 		zap.Int("open_series", open), zap.Int("sources", len(sources)), zap.Int("destinations", len(destinations)))
+	n.auditor.started(c, log)
 	if len(sources) == 0 {
 		log.Warn("no_sources", zap.String("do", "add [[source]] rows: until then every peer is refused"))
 	}
@@ -284,6 +290,7 @@ func (n *Node) listen(ctx, background context.Context, receiver *Receiver) error
 
 // fail ends the node with an error; the first is kept.
 func (n *Node) fail(err error) {
+	n.fault.CompareAndSwap(nil, &err)
 	select {
 	case n.failed <- err:
 	default:
@@ -309,7 +316,9 @@ func (n *Node) closed(ctx context.Context, c store.Closing) {
 func (n *Node) deliver(ctx context.Context, s *deliver.Sender, d deliver.Destination, j job.Deliver, try job.Attempt) error {
 	began := time.Now()
 	k := store.Key{Study: j.Study, Series: j.Series}
+	told := n.auditor.sending(k, j.Generation, d, try)
 	err := s.Deliver(ctx, k, j.Generation, d, try.Errors)
+	told.sent(ctx, err, job.IsFinal(err) || try.Last())
 	if err != nil && ctx.Err() != nil {
 		return err
 	}
@@ -431,6 +440,11 @@ func (n *Node) Stop() (err error) {
 		if n.models != nil {
 			n.models.close()
 		}
+		var fault error
+		if p := n.fault.Load(); p != nil {
+			fault = *p
+		}
+		err = errors.Join(err, n.auditor.stopped(fault))
 		if n.store != nil {
 			err = errors.Join(err, n.store.Close())
 		}

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pulmonode/pulmonode/node/audit"
 	"github.com/pulmonode/pulmonode/node/store"
 )
 
@@ -99,14 +100,20 @@ func (k *keeper) turn(ctx context.Context, now time.Time, since time.Duration) (
 
 // retain deletes what may go and tells of each.
 func (n *Node) retain(ctx context.Context, now time.Time, r store.Retention) (int, error) {
+	whose := map[store.Key]audit.Patient{} // of those that may go: afterwards nobody knows
 	removed, err := n.store.Retain(ctx, now, r, func(k store.Key, reason string) bool {
 		settled, spare := n.admin.Settled(ctx, k)
-		return settled && (reason == store.ForAge || spare)
+		may := settled && (reason == store.ForAge || spare)
+		if may {
+			whose[k], _ = n.auditor.whose(k)
+		}
+		return may
 	})
 	for _, one := range removed {
 		n.metrics.SeriesRemoved.Inc()
 		n.log.Info("series_removed", zap.String("study", one.Study), zap.String("series", one.Series), zap.String("reason", one.Reason),
 			zap.Time("changed", one.Changed))
+		n.auditor.deleted(one.Key, whose[one.Key])
 		err = errors.Join(err, n.queue.Forget(ctx, one.Study, one.Series))
 	}
 	return len(removed), err
