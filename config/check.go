@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
@@ -59,6 +61,11 @@ func (c *Config) Check() []Fault {
 	f.oneOf("[select] one_per_study", c.Select.OnePerStudy, "all", "thinnest")
 
 	f.oneOf("[inference] provider", c.Inference.Provider, "auto", "cuda", "cpu")
+	for _, sum := range c.Inference.RuntimeSHA256 {
+		f.sha256("[inference] runtime_sha256", sum)
+	}
+	f.sha256("[inference] localize_sha256", c.Inference.LocalizeSHA256)
+	f.sha256("[inference] refine_sha256", c.Inference.RefineSHA256)
 	f.between("[inference] threads", float64(c.Inference.Threads), 0, 1024)
 
 	f.oneOf("[output] sr", c.Output.SR, "comprehensive3d", "comprehensive", "enhanced")
@@ -252,6 +259,13 @@ func (f *checker) aeTitle(where, s string) {
 	bad := strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '\\' })
 	if t := strings.TrimSpace(s); t == "" || len(s) > 16 || bad {
 		f.fault(where, fmt.Sprintf("%q is no AE title", s), "use 1 to 16 printable ASCII characters without backslash")
+	}
+}
+
+// sha256 checks a hash that a file must have; "" asks for none.
+func (f *checker) sha256(where, s string) {
+	if b, err := hex.DecodeString(s); err != nil || len(b) != sha256.Size && s != "" {
+		f.fault(where, fmt.Sprintf("%q is no SHA-256", s), "write the 64 digits that `sha256sum FILE` shows")
 	}
 }
 

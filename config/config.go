@@ -138,6 +138,11 @@ type Inference struct {
 	Localize       string `toml:"localize"`
 	Refine         string `toml:"refine"`
 	Threads        int    `toml:"threads"` // 0: as many as there are cores
+
+	// SHA-256 that the files must have; empty: a known library, any model.
+	RuntimeSHA256  []string `toml:"runtime_sha256"`
+	LocalizeSHA256 string   `toml:"localize_sha256"`
+	RefineSHA256   string   `toml:"refine_sha256"`
 }
 
 // Output is how results are written.
@@ -218,7 +223,7 @@ func Default() *Config {
 		Storage:   Storage{DataDir: "/var/lib/pulmonode", Keep: Days(7), KeepRecord: Days(365), StopReceivingBelow: 5 * GiB, MaxInstance: 5 * GiB},
 		Complete:  Complete{Quiet: Duration(5 * time.Second), Idle: Duration(time.Minute), MaxAge: Duration(30 * time.Minute)},
 		Select:    Select{MaxSpacingMM: 3, MinSlices: 40, MaxSlices: 3000, MaxObliqueDeg: 10, OnePerStudy: "all"},
-		Inference: Inference{Provider: "auto"},
+		Inference: Inference{Provider: "auto", RuntimeSHA256: []string{}},
 		Output: Output{
 			SeriesNumberSEG: 9001, SeriesNumberSR: 9002, SeriesNumberKeyImage: 9003, SeriesNumberKOS: 9004, SeriesNumberPDF: 9005,
 			SeriesDescriptionSEG: "Lung nodules (AI, not verified)", SeriesDescriptionSR: "pulmonode",

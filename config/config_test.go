@@ -61,6 +61,9 @@ stop_receiving_below = "much"
 max_instance = "1 KiB"
 [inferense]
 provider = "cpu"
+[inference]
+runtime_sha256 = ["abc"]
+refine_sha256 = "00"
 [select]
 max_spacing_mm = 99.0
 [[source]]
@@ -79,6 +82,7 @@ listen = "0.0.0.0:8042"
 		"[node] listen: is a whole number; text in quotes is expected",
 		"[storage] keep", "[storage] stop_receiving_below", "[storage] max_instance: is 1 KiB, less than a slice",
 		"inferense: no setting has this name\n    did you mean inference?",
+		`[inference] runtime_sha256: "abc" is no SHA-256`, `[inference] refine_sha256: "00" is no SHA-256`,
 		"[select] max_spacing_mm: 99 is out of range",
 		`[[source]] number 1 from: "10.1.0.0/99" is neither`,
 		"[[destination]] number 1 name", "[[destination]] number 1 ae_title",

@@ -2,10 +2,13 @@ package inference
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/pulmonode/pulmonode/inference/models"
 	"github.com/pulmonode/pulmonode/inference/onnx"
@@ -25,6 +28,10 @@ type Options struct {
 	Refine         string // model file of stage 2; "": the shipped one
 	Threads        int    // CPU threads of an analysis; 0: one per core
 	Log            func(msg string)
+
+	// The SHA-256, hexadecimal, that files must have; empty: a known library, any model.
+	RuntimeSHA256                []string
+	LocalizeSHA256, RefineSHA256 string
 }
 
 // Pipeline is a pair of loaded models. It may be used by several goroutines; the
@@ -54,10 +61,10 @@ func Open(o Options) (*Pipeline, error) {
 	}
 	p := &Pipeline{o: o}
 	var err error
-	if p.localize, err = p.open(onnx.Localize, o.Localize, models.Localize); err != nil {
+	if p.localize, err = p.open(onnx.Localize, o.Localize, o.LocalizeSHA256, models.Localize); err != nil {
 		return nil, err
 	}
-	if p.refine, err = p.open(onnx.Refine, o.Refine, models.Refine); err != nil {
+	if p.refine, err = p.open(onnx.Refine, o.Refine, o.RefineSHA256, models.Refine); err != nil {
 		p.Close()
 		return nil, err
 	}
@@ -86,7 +93,7 @@ func Open(o Options) (*Pipeline, error) {
 	return p, nil
 }
 
-func (p *Pipeline) open(role onnx.Role, path string, shipped func() ([]byte, error)) (*onnx.Session, error) {
+func (p *Pipeline) open(role onnx.Role, path, pinned string, shipped func() ([]byte, error)) (*onnx.Session, error) {
 	read := shipped
 	if path != "" {
 		read = func() ([]byte, error) { return os.ReadFile(path) }
@@ -95,7 +102,15 @@ func (p *Pipeline) open(role onnx.Role, path string, shipped func() ([]byte, err
 	if err != nil {
 		return nil, fmt.Errorf("read the %s model: %w", role, err)
 	}
-	s, err := onnx.Open(model, role, onnx.Options{Library: p.o.RuntimeLibrary, Provider: p.o.Provider, Threads: p.o.Threads})
+	if err := Pinned(model, role, pinned); err != nil {
+		if path != "" {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		return nil, err
+	}
+	s, err := onnx.Open(model, role, onnx.Options{
+		Library: p.o.RuntimeLibrary, LibrarySHA256: p.o.RuntimeSHA256, Provider: p.o.Provider, Threads: p.o.Threads,
+	})
 	if err != nil {
 		if path != "" {
 			return nil, fmt.Errorf("%s: %w", path, err)
@@ -103,6 +118,17 @@ func (p *Pipeline) open(role onnx.Role, path string, shipped func() ([]byte, err
 		return nil, err
 	}
 	return s, nil
+}
+
+// Pinned says whether a model is the one that a SHA-256 names; "" names any.
+func Pinned(model []byte, role onnx.Role, pinned string) error {
+	if pinned == "" {
+		return nil
+	}
+	if sum := sha256.Sum256(model); !strings.EqualFold(hex.EncodeToString(sum[:]), pinned) {
+		return fmt.Errorf("the %s model has the SHA-256 %x, which is not the one that [inference] %[1]s_sha256 names; put the right file in its place, or mend the setting", role, sum)
+	}
+	return nil
 }
 
 // warmUp runs each network once over air.

@@ -106,6 +106,7 @@ func openPipeline(c *config.Config, log *zap.Logger) (Analyzer, error) {
 	p, err := inference.Open(inference.Options{
 		RuntimeLibrary: c.Inference.RuntimeLibrary, Provider: c.Inference.Provider,
 		Localize: c.Inference.Localize, Refine: c.Inference.Refine, Threads: c.Inference.Threads,
+		RuntimeSHA256: c.Inference.RuntimeSHA256, LocalizeSHA256: c.Inference.LocalizeSHA256, RefineSHA256: c.Inference.RefineSHA256,
 		Log: func(msg string) { log.Warn("inference", zap.String("note", msg)) },
 	})
 	if err != nil {

@@ -96,8 +96,9 @@ var environment struct {
 	library string
 }
 
-// load makes sure that the library is loaded and returns its version.
-func load(library string) (string, error) {
+// load makes sure that the library is loaded, after its bytes were found to be
+// trusted, and returns its version.
+func load(library string, accepted []string) (string, error) {
 	environment.Lock()
 	defer environment.Unlock()
 	if real, err := filepath.EvalSymlinks(library); err == nil {
@@ -109,7 +110,21 @@ func load(library string) (string, error) {
 		}
 		return ort.GetVersion(), nil
 	}
-	ort.SetSharedLibraryPath(library)
+	f, err := trust(library, accepted)
+	if err != nil {
+		return "", fmt.Errorf("load ONNX Runtime: %w", err)
+	}
+	defer f.Close()
+	path := library
+	if hasCUDA(library) {
+		// This build finds its providers beside its path.
+		if err := trustProviders(library, accepted); err != nil {
+			return "", fmt.Errorf("load ONNX Runtime: %w", err)
+		}
+	} else if fd := fmt.Sprintf("/proc/self/fd/%d", f.Fd()); isFile(fd) {
+		path = fd
+	}
+	ort.SetSharedLibraryPath(path)
 	// Warnings of the runtime go straight to standard error and speak of graph
 	// nodes; what matters comes back as an error.
 	if err := ort.InitializeEnvironment(ort.WithLogLevelError()); err != nil {

@@ -18,6 +18,10 @@ type Options struct {
 	Library  string // path of the shared library; "" searches, see FindLibrary
 	Provider string // "auto" (also ""), "cuda" or "cpu"
 	Threads  int    // threads within an operator on the CPU; 0: one per core
+
+	// LibrarySHA256 names the library files that may be loaded, hexadecimal; none:
+	// those of KnownLibraries.
+	LibrarySHA256 []string
 }
 
 // Session is a loaded model. It is safe for use by several goroutines, which
@@ -51,7 +55,7 @@ func Open(model []byte, role Role, o Options) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	version, err := load(library)
+	version, err := load(library, o.LibrarySHA256)
 	if err != nil {
 		return nil, err
 	}

@@ -122,3 +122,10 @@ func TestASecondLibraryInOneProcessIsRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What `make runtime` unpacks, and the tests run with, is in the table.
+func TestThePinnedLibraryIsKnown(t *testing.T) {
+	if err := onnx.Trusted(onnxtest.Library(t), nil); err != nil {
+		t.Error(err)
+	}
+}

@@ -12,33 +12,44 @@ import (
 // pipeline loads the models as the node would and runs each once. What can be
 // told apart is tried apart, so that each fault stands at its own setting.
 func pipeline(c config.Inference) []config.Fault {
-	o := inference.Options{RuntimeLibrary: c.RuntimeLibrary, Provider: c.Provider, Localize: c.Localize, Refine: c.Refine, Threads: c.Threads}
+	o := inference.Options{RuntimeLibrary: c.RuntimeLibrary, Provider: c.Provider, Localize: c.Localize, Refine: c.Refine, Threads: c.Threads,
+		RuntimeSHA256: c.RuntimeSHA256, LocalizeSHA256: c.LocalizeSHA256, RefineSHA256: c.RefineSHA256}
 	var models []config.Fault
 	for _, m := range []struct {
-		key  string
-		role onnx.Role
-		path *string
-	}{{"localize", onnx.Localize, &o.Localize}, {"refine", onnx.Refine, &o.Refine}} {
-		if err := model(*m.path, m.role); err != nil {
+		key    string
+		role   onnx.Role
+		path   *string
+		pinned *string
+	}{{"localize", onnx.Localize, &o.Localize, &o.LocalizeSHA256}, {"refine", onnx.Refine, &o.Refine, &o.RefineSHA256}} {
+		if err := model(*m.path, m.role, *m.pinned); err != nil {
 			problem, remedy := split(cause(err), "put the model file in its place again")
 			models = append(models, fault("[inference] "+m.key, *m.path+": "+problem, remedy+" (leave this setting empty for the shipped model)"))
-			*m.path = "" // the rest is tried with the shipped one
+			*m.path, *m.pinned = "", "" // the rest is tried with the shipped one
 		}
 	}
-	if _, err := onnx.FindLibrary(c.RuntimeLibrary); err != nil {
+	const wait = "; until then series are received, but wait"
+	library, err := onnx.FindLibrary(c.RuntimeLibrary)
+	if err != nil {
 		problem, remedy := split(err, "install ONNX Runtime "+onnx.Version)
-		return append([]config.Fault{fault("[inference] runtime_library", problem, remedy+"; until then series are received, but wait")}, models...)
+		return append([]config.Fault{fault("[inference] runtime_library", problem, remedy+wait)}, models...)
+	}
+	if err := onnx.Trusted(library, c.RuntimeSHA256); err != nil {
+		problem, remedy := split(err, "let the user that runs pulmonode read it")
+		return append([]config.Fault{fault("[inference] runtime_sha256", problem, remedy+wait)}, models...)
 	}
 	return append(open(o), models...)
 }
 
 // model reads a model file and holds it against its contract; "" is the shipped one.
-func model(path string, role onnx.Role) error {
+func model(path string, role onnx.Role, pinned string) error {
 	if path == "" {
 		return nil
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
+		return err
+	}
+	if err := inference.Pinned(text, role, pinned); err != nil {
 		return err
 	}
 	g, err := onnx.Parse(text)
