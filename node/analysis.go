@@ -55,7 +55,6 @@ type analyst struct {
 	selection    series.Selection
 	destinations []job.Destination
 	thinnest     bool                 // of a study only the thinnest series
-	open         func() []series.Open // series that are coming in
 	reportSkip   bool
 	reportFail   bool
 	metrics      *admin.Metrics
@@ -115,6 +114,10 @@ func (a *analyst) make(ctx context.Context, log *zap.Logger, k store.Key, c stor
 		// The attempts are used up. The failure is the result, so that no one
 		// takes silence for "no nodules".
 		r = a.blank(c, header, result.OutcomeFailed, err.Error())
+	}
+	// Where that cannot be told the result is written: there is one, whoever does.
+	if err := try.Held(ctx); errors.Is(err, job.ErrLost) {
+		return nil, err
 	}
 	err = a.write(k, c, r, header)
 	if errors.Is(err, errDocuments) {
@@ -252,11 +255,6 @@ const waitForStudy = 5 * time.Second
 // passedOver says why another series of the study is analysed in place of this
 // one, "" when none is. While one of them is still coming in the analysis waits.
 func (a *analyst) passedOver(ctx context.Context, log *zap.Logger, k store.Key, v series.Verdict) (string, error) {
-	for _, open := range a.open() {
-		if open.Study == k.Study && open.Key != k {
-			return "", job.Wait(waitForStudy, "another series of the study is still being received, and only the thinnest is analysed")
-		}
-	}
 	keys, err := a.store.Series()
 	if err != nil {
 		return "", err
@@ -269,6 +267,14 @@ func (a *analyst) passedOver(ctx context.Context, log *zap.Logger, k store.Key, 
 		c, err := a.store.LastClosing(other)
 		if err != nil {
 			return "", err
+		}
+		// At whichever node it comes in: the files say so.
+		uids, err := a.store.InstanceUIDs(other)
+		if err != nil {
+			return "", err
+		}
+		if len(uids) > 0 && (c == nil || !slices.Equal(uids, c.Instances)) {
+			return "", job.Wait(waitForStudy, "another series of the study is still being received, and only the thinnest is analysed")
 		}
 		if c == nil {
 			continue

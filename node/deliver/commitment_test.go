@@ -96,7 +96,7 @@ func (c *committing) deliver(earlier ...string) error {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return c.sender.Deliver(ctx, key, 1, c.d, earlier)
+	return c.sender.Deliver(ctx, key, 1, c.d, job.Attempt{Errors: earlier})
 }
 
 func (c *committing) receipts() map[string]store.Receipt {

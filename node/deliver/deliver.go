@@ -64,26 +64,36 @@ func (s *Sender) now() time.Time {
 // a destination with Commit to answer for what it took. It returns nil when
 // nothing is left to do, an *UncommittedError while the answer is awaited, an
 // error of job.Final when no further attempt can help, and any other error when
-// one may. The errors of earlier attempts tell it what has been tried.
-func (s *Sender) Deliver(ctx context.Context, k store.Key, n int, d Destination, earlier []string) error {
-	p, err := s.prepare(k, n, d, earlier)
+// one may. The errors of earlier attempts tell it what has been tried. Before
+// every object it asks whether the job is still this node's: the error is that of
+// job.Attempt.Held when it is not.
+func (s *Sender) Deliver(ctx context.Context, k store.Key, n int, d Destination, try job.Attempt) error {
+	p, err := s.prepare(k, n, d, try.Errors)
 	if err != nil || p == nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, maxDelivery, fmt.Errorf("the delivery took longer than %v", maxDelivery))
 	defer cancel()
-	p.ctx = ctx
+	p.ctx, p.held = ctx, try.Held
 	if p.conn, err = s.dial(ctx, d, p.objects); err != nil {
 		return err
 	}
 	for _, o := range p.objects {
+		if err := p.held(ctx); err != nil {
+			p.conn.Abort()
+			return err
+		}
 		if err := p.send(o); err != nil {
 			p.conn.Abort()
 			return errors.Join(append(p.problems, err)...)
 		}
 	}
 	if d.Commit && len(p.problems) == 0 {
-		if err := p.ask(); err != nil {
+		err := p.held(ctx)
+		if err == nil {
+			err = p.ask()
+		}
+		if err != nil {
 			p.conn.Abort()
 			return err
 		}
@@ -228,6 +238,7 @@ type sending struct {
 	k        store.Key
 	n        int
 	d        Destination
+	held     func(context.Context) error
 	earlier  []string
 	left     []store.ManifestFile // all that the destination is to have or to answer for
 	objects  []object             // those of them that it has not taken yet
@@ -250,6 +261,10 @@ func (p *sending) send(o object) error {
 	}
 	row := meaning(uint16(status))
 	if row.verdict == stored {
+		// Who has the job now writes receipts of its own, which may say more.
+		if err := p.held(p.ctx); errors.Is(err, job.ErrLost) {
+			return err
+		}
 		err := p.s.Store.WriteReceipt(p.k, p.n, p.d.Name, o.SOPInstanceUID, store.Receipt{
 			Status: uint16(status), Note: row.words, Time: p.s.now().UTC(), Refusals: o.refusals,
 		})

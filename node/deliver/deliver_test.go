@@ -155,7 +155,7 @@ func (p *peer) destination() Destination {
 func deliver(t *testing.T, s *store.Store, d Destination, earlier ...string) error {
 	t.Helper()
 	sender := &Sender{Store: s, CallingAE: "PULMONODE", Timeouts: dimse.Timeouts{Accept: 300 * time.Millisecond, Response: 300 * time.Millisecond, Release: 300 * time.Millisecond, Closing: 100 * time.Millisecond}, Log: zap.NewNop()}
-	return sender.Deliver(t.Context(), key, 1, d, earlier)
+	return sender.Deliver(t.Context(), key, 1, d, job.Attempt{Errors: earlier})
 }
 
 func receipts(t *testing.T, s *store.Store) map[string]store.Receipt {
@@ -427,7 +427,7 @@ func TestEndOfTheContextEndsADelivery(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	sender := &Sender{Store: s, CallingAE: "PULMONODE", Log: zap.NewNop()}
 	done := make(chan error)
-	go func() { done <- sender.Deliver(ctx, key, 1, p.destination(), nil) }()
+	go func() { done <- sender.Deliver(ctx, key, 1, p.destination(), job.Attempt{}) }()
 	<-arrived
 	cancel()
 	err := <-done

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,11 +37,14 @@ var ErrLost = errors.New("this node did not answer for longer than its lease, so
 // ErrNameTaken says that another process beats under this node's name.
 var ErrNameTaken = errors.New("another node works under the same name: give each its own [node] name")
 
+// ErrOtherFolder says that the nodes of this database have another data folder.
+var ErrOtherFolder = errors.New("a node that shares the queue works on another data folder: [storage] data_dir must be one folder that all nodes see, and each group of nodes needs a database of its own")
+
 // Peer is a node that lives.
 type Peer struct {
 	Name     string
 	Version  string
-	Settings string // fingerprint of the settings that all nodes must share
+	Settings map[string]string // fingerprints of what all nodes must have set alike, by section
 }
 
 // nodes is what this process knows of the others.
@@ -51,6 +56,8 @@ type nodes struct {
 	unbroken time.Time // since when each beat was in time; a node judges others only after a lease of that
 	peers    []Peer    // the others that live
 	first    bool      // of all that live this node began first
+
+	said map[string]string // of which nodes the log has said what they have set otherwise
 }
 
 // clientOf names a process of a node. A node that is started again is another.
@@ -96,12 +103,25 @@ func (q *Queue) register(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	settings, err := json.Marshal(q.opts.Settings)
+	if err != nil {
+		return err
+	}
+	var other string
+	err = q.db.QueryRowContext(ctx, `SELECT name FROM pulmonode_node WHERE folder <> $1 AND name <> $2 AND beat > now() - make_interval(secs => $3) LIMIT 1`,
+		q.opts.Folder, q.opts.Node, q.nodes.lease.Seconds()).Scan(&other)
+	if err == nil {
+		return fmt.Errorf("%w (node %s)", ErrOtherFolder, other)
+	}
+	if !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
 	return q.transaction(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM pulmonode_node WHERE name = $1`, q.opts.Node); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO pulmonode_node (client, name, version, settings, destinations) VALUES ($1, $2, $3, $4, $5)`,
-			q.nodes.client, q.opts.Node, q.opts.Version, q.opts.Settings, string(names)); err != nil {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO pulmonode_node (client, name, folder, version, settings, destinations) VALUES ($1, $2, $3, $4, $5, $6)`,
+			q.nodes.client, q.opts.Node, q.opts.Folder, q.opts.Version, string(settings), string(names)); err != nil {
 			return err
 		}
 		return q.takeBackOf(ctx, tx, `split_part(`+lastClient+`, '.', 1) = $1 AND `+lastClient+` <> $2`, q.opts.Node, q.nodes.client)
@@ -154,6 +174,9 @@ func (q *Queue) beating(ctx context.Context) {
 		cancel()
 		switch {
 		case ctx.Err() != nil:
+			return
+		case errors.Is(err, ErrOtherFolder):
+			q.opts.Failed(err)
 			return
 		case errors.Is(err, ErrNameTaken):
 			q.opts.Failed(fmt.Errorf("[node] name %q: %w", q.opts.Node, err))
@@ -259,9 +282,12 @@ func (q *Queue) lookAround(ctx context.Context) error {
 	var peers []Peer
 	before, first := 0, false
 	for rows.Next() {
-		var client string
+		var client, settings string
 		var p Peer
-		if err := rows.Scan(&client, &p.Name, &p.Version, &p.Settings); err != nil {
+		if err := rows.Scan(&client, &p.Name, &p.Version, &settings); err != nil {
+			return err
+		}
+		if err := json.Unmarshal([]byte(settings), &p.Settings); err != nil {
 			return err
 		}
 		if client == q.nodes.client {
@@ -277,7 +303,30 @@ func (q *Queue) lookAround(ctx context.Context) error {
 	q.mu.Lock()
 	q.nodes.peers, q.nodes.first = peers, first
 	q.mu.Unlock()
+	q.compare(peers)
 	return nil
+}
+
+// compare says once of each node that lives what it has set otherwise.
+func (q *Queue) compare(peers []Peer) {
+	for _, p := range peers {
+		differ := strings.Join(p.Differs(q.opts.Settings), ", ")
+		if differ != "" && q.nodes.said[p.Name] != differ {
+			q.opts.Log.Warn("settings_differ", zap.String("node", p.Name), zap.String("sections", differ),
+				zap.String("do", "what comes of a series now depends on which node works on it: give all nodes the same node.toml, but for [node] name"))
+		}
+		q.nodes.said[p.Name] = differ
+	}
+}
+
+// Differs lists the sections that the peer has set otherwise.
+func (p Peer) Differs(settings map[string]string) (sections []string) {
+	for _, section := range slices.Sorted(maps.Keys(settings)) {
+		if p.Settings[section] != settings[section] {
+			sections = append(sections, section)
+		}
+	}
+	return sections
 }
 
 // Peers are the other nodes that share the queue and live.

@@ -39,6 +39,7 @@ var tables = []string{
 	`CREATE TABLE IF NOT EXISTS pulmonode_node (
 		client text PRIMARY KEY,
 		name text NOT NULL,
+		folder text NOT NULL,
 		version text NOT NULL,
 		settings text NOT NULL,
 		destinations jsonb NOT NULL,

@@ -43,13 +43,14 @@ func (a Attempt) Last() bool { return a.Number >= a.Max }
 
 // Options make a queue.
 type Options struct {
-	Path         string        // of queue.db; without URL
-	URL          string        // of the PostgreSQL database that several nodes share; empty: SQLite
-	PasswordFile string        // holds the password for URL; empty: it is in the URL, in PGPASSFILE, or there is none
-	Node         string        // this node's name among those that share; not empty with URL
-	Settings     string        // fingerprint of what all nodes must have set alike
-	Lease        time.Duration // a node that is silent for longer is dead; 0: Lease
-	Failed       func(error)   // told when the queue cannot go on; nil: nobody
+	Path         string            // of queue.db; without URL
+	URL          string            // of the PostgreSQL database that several nodes share; empty: SQLite
+	PasswordFile string            // holds the password for URL; empty: it is in the URL, in PGPASSFILE, or there is none
+	Node         string            // this node's name among those that share; not empty with URL
+	Folder       string            // the id of the data folder, which all nodes share
+	Settings     map[string]string // fingerprints of what all nodes must have set alike, by section
+	Lease        time.Duration     // a node that is silent for longer is dead; 0: Lease
+	Failed       func(error)       // told when the queue cannot go on; nil: nobody
 
 	Version      string        // of this program, for one that meets a queue of a later one
 	Destinations []Destination // each has its own queue and worker
@@ -131,7 +132,7 @@ func Open(ctx context.Context, o Options) (_ *Queue, err error) {
 		q.db, err = openDatabase(ctx, o.Path, o.Version, o.Log)
 	} else {
 		q.dialect = &postgresDialect
-		q.nodes = &nodes{client: clientOf(o.Node), lease: o.Lease}
+		q.nodes = &nodes{client: clientOf(o.Node), lease: o.Lease, said: map[string]string{}}
 		settings.ID = q.nodes.client
 		q.db, err = openPostgres(ctx, o)
 	}

@@ -127,10 +127,14 @@ func (q *Queue) Deliveries(s *store.Store, m *store.Manifest) ([]Deliver, error)
 // closing without results its analysis, results without all their receipts
 // their deliveries. What is queued, failed or cancelled already is left alone.
 // A series that cannot be read is logged and hinders no other; the error is that
-// of the queue or of the data folder as a whole, and worth another call.
+// of the queue or of the data folder as a whole, and worth another call. Of several
+// nodes one does it for all.
 func (q *Queue) Reconcile(ctx context.Context, s *store.Store) error {
 	if err := q.takeBackLost(ctx); err != nil {
 		return fmt.Errorf("taking back lost jobs: %w", err)
+	}
+	if !q.Leads() {
+		return nil
 	}
 	keys, err := s.Series()
 	if err != nil {
