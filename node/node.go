@@ -50,6 +50,7 @@ type parts struct {
 	backoff   job.Backoff
 	poll      time.Duration
 	reopen    time.Duration
+	lease     time.Duration // of nodes that share the queue; zero: job.Lease
 	timeouts  dimse.Timeouts // of deliveries and reports
 
 	answerWithin time.Duration   // zero: the sender's
@@ -96,9 +97,6 @@ func Start(ctx context.Context, c *config.Config, log *zap.Logger) (*Node, error
 }
 
 func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *Node, err error) {
-	if c.Queue.URL != "" {
-		return nil, errors.New("[queue] url: this version keeps its queue in data_dir: leave the setting out")
-	}
 	sources, err := newSources(c.Source)
 	if err != nil {
 		return nil, err
@@ -112,10 +110,17 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		}
 	}()
 
+	shared := job.Options{URL: c.Queue.URL, PasswordFile: c.Queue.PasswordFile, Lease: p.lease, Failed: n.fail}
+	if shared.URL != "" {
+		shared.Node, shared.Settings = c.NodeName(), settings(c)
+	}
 	n.store, err = store.Open(c.Storage.DataDir, store.Options{
-		StopReceivingBelow: int64(c.Storage.StopReceivingBelow), Installation: c.InstallationName(), Version: Version(),
+		StopReceivingBelow: int64(c.Storage.StopReceivingBelow), Installation: c.InstallationName(), Version: Version(), Node: shared.Node,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if shared.Folder, err = n.store.ID(); err != nil {
 		return nil, err
 	}
 	if n.auditor, err = newAuditor(c, n.store, n.identity, n.metrics, log); err != nil {
@@ -140,17 +145,16 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		store: n.store, documents: p.documents(c), destinations: destinations, metrics: n.metrics, log: log,
 		selection:  selection(c),
 		thinnest:   c.Select.OnePerStudy == "thinnest",
-		open:       func() []series.Open { return n.tracker.Open() },
 		reportSkip: c.Output.ReportSkipped, reportFail: c.Output.ReportFailed,
 	}
-	n.queue, err = job.Open(ctx, job.Options{
-		Path: filepath.Join(n.store.Dir(), "queue.db"), Version: Version(), Destinations: destinations, MaxAttempts: c.Queue.MaxAttempts,
-		Backoff: p.backoff, Poll: p.poll, Log: log,
-		Analyze: n.analyst.analyze,
-		Deliver: func(ctx context.Context, j job.Deliver, try job.Attempt) error {
-			return n.deliver(ctx, sender, peers[j.Destination], j, try)
-		},
-	})
+	work := shared
+	work.Path, work.Version, work.Destinations, work.MaxAttempts = filepath.Join(n.store.Dir(), "queue.db"), Version(), destinations, c.Queue.MaxAttempts
+	work.Backoff, work.Poll, work.Log = p.backoff, p.poll, log
+	work.Analyze = n.analyst.analyze
+	work.Deliver = func(ctx context.Context, j job.Deliver, try job.Attempt) error {
+		return n.deliver(ctx, sender, peers[j.Destination], j, try)
+	}
+	n.queue, err = job.Open(ctx, work)
 	if err != nil {
 		return nil, err
 	}
@@ -176,6 +180,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		Problem: func(k store.Key, err error) {
 			log.Error("closing_failed", zap.String("study", k.Study), zap.String("series", k.Series), zap.Error(err))
 		},
+		Others: n.queue.Arriving(),
 	}, func(closing store.Closing) { n.closed(background, closing) })
 	open, err := n.tracker.Resume()
 	if err != nil {
@@ -317,9 +322,9 @@ func (n *Node) deliver(ctx context.Context, s *deliver.Sender, d deliver.Destina
 	began := time.Now()
 	k := store.Key{Study: j.Study, Series: j.Series}
 	told := n.auditor.sending(k, j.Generation, d, try)
-	err := s.Deliver(ctx, k, j.Generation, d, try.Errors)
+	err := s.Deliver(ctx, k, j.Generation, d, try)
 	told.sent(ctx, err, job.IsFinal(err) || try.Last())
-	if err != nil && ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil || errors.Is(err, job.ErrLost) || job.IsWait(err) {
 		return err
 	}
 	if errors.As(err, new(*deliver.UnreachableError)) {
@@ -373,7 +378,11 @@ func (n *Node) upkeep(ctx context.Context) {
 		case <-reconcile.C:
 		case <-soon.C:
 		}
-		if err := n.queue.Reconcile(ctx, n.store); err != nil && ctx.Err() == nil {
+		err := n.queue.Reconcile(ctx, n.store)
+		if err == nil && n.config.Queue.URL != "" && n.queue.Leads() {
+			_, err = n.tracker.Resume() // what came in at nodes that are dead
+		}
+		if err != nil && ctx.Err() == nil {
 			n.log.Error("queue_error", zap.Error(err))
 			soon.Reset(requeueAfter)
 		}
