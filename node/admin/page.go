@@ -34,7 +34,7 @@ var staticFiles embed.FS
 
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"iso":        func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"utc":        func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"utc":        func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05\u00a0UTC") },
 	"ago":        func(t time.Time) string { return spell(max(time.Since(t), 0).Truncate(time.Second)) },
 	"short":      short,
 	"personName": personName,
@@ -133,6 +133,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	p := listPage{sheet: s.sheet("Series", true), Query: q, Known: len(n.series)}
 	p.choose(n.series)
 	p.Node = s.glance(r.Context(), n)
+	s.named(r, p.Rows...)
 	s.render(w, http.StatusOK, "list.html", p)
 }
 
@@ -194,12 +195,13 @@ func (s *Server) seriesPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p := seriesPage{sheet: s.sheet("Series "+short(k.Series), true), D: d, Said: said[r.URL.Query().Get("said")], Operate: asks(r).role == Operate}
-	if p.Operate {
+	if p.Operate && d.State != Deleted {
 		p.Retriable, p.Cancellable, p.Again = retriable(d), cancellable(d), s.opts.Deliver != nil && slices.ContainsFunc(d.Deliveries, Delivery.Sent)
 	}
 	var results map[int]*result.Result
 	p.Generations, results = s.generations(k, d)
 	p.Timeline = timeline(d, results)
+	s.named(r, d.Series)
 	s.render(w, http.StatusOK, "series.html", p)
 }
 
@@ -345,6 +347,7 @@ func (s *Server) picture(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.Close()
+	s.viewed(r, key(r))
 	w.Header().Set("Content-Type", "image/png")
 	http.ServeContent(w, r, "", m.Written, f)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,6 +51,9 @@ type Options struct {
 	Access config.Admin
 	// Entered is told who came in and who did not; nil: nobody.
 	Entered func(Entry)
+	// Viewed is told who was shown pictures or the patient of a series, each time;
+	// nil: nobody.
+	Viewed func(user string, from netip.Addr, k store.Key)
 
 	Log *zap.Logger // nil: none
 }
@@ -120,7 +124,23 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
+	s.named(r, list.Series...)
 	reply(w, http.StatusOK, list)
+}
+
+// named tells whose patients a person is shown, where they are.
+func (s *Server) named(r *http.Request, list ...Series) {
+	for _, one := range list {
+		if one.Patient != nil {
+			s.viewed(r, store.Key{Study: one.Study, Series: one.Series})
+		}
+	}
+}
+
+func (s *Server) viewed(r *http.Request, k store.Key) {
+	if s.opts.Viewed != nil {
+		s.opts.Viewed(User(r.Context()), addressOf(r.RemoteAddr), k)
+	}
 }
 
 // errRequest is a fault of the request.
@@ -266,6 +286,7 @@ func (s *Server) detail(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
+	s.named(r, d.Series)
 	reply(w, http.StatusOK, d)
 }
 
