@@ -200,7 +200,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	n.admin = admin.New(admin.Options{
 		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: inference.Version, ShowPatient: c.Admin.ShowPatient,
 		Algorithm: n.algorithm,
-		Ready:     n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Access: c.Admin, Entered: n.auditor.entered, Log: log,
+		Ready:     n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Access: c.Admin, Entered: n.auditor.entered, Viewed: n.auditor.accessed, Log: log,
 	})
 	receiver := &Receiver{
 		sources: sources, store: n.store, tracker: n.tracker, metrics: n.metrics, auditor: n.auditor, log: log, maxInstance: int64(c.Storage.MaxInstance),
