@@ -73,6 +73,7 @@ func (c *Config) Check() []Fault {
 	f.oneOf("[output] character_set", c.Output.CharacterSet, UTF8, AsReceived)
 	f.outputs(&c.Output)
 
+	f.atLeast("[queue] lease", c.Queue.Lease, Duration(3*time.Second))
 	f.between("[queue] max_attempts", float64(c.Queue.MaxAttempts), 1, MaxAttemptsLimit)
 	if c.Queue.URL != "" {
 		if u, err := url.Parse(c.Queue.URL); err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {

@@ -174,9 +174,10 @@ const (
 
 // Queue is where the work waits.
 type Queue struct {
-	URL          string `toml:"url"`           // of the PostgreSQL database that several nodes share; empty: SQLite in data_dir
-	PasswordFile string `toml:"password_file"` // holds the password for URL; empty: it is in the URL, or PostgreSQL's own ways find it
-	MaxAttempts  int    `toml:"max_attempts"`
+	URL          string   `toml:"url"`           // of the PostgreSQL database that several nodes share; empty: SQLite in data_dir
+	PasswordFile string   `toml:"password_file"` // holds the password for URL; empty: it is in the URL, or PostgreSQL's own ways find it
+	Lease        Duration `toml:"lease"`         // a node that shares url and is silent for longer is dead: its work is taken back
+	MaxAttempts  int      `toml:"max_attempts"`
 }
 
 // Admin is the address of health, metrics, the page and `pulmonode jobs`.
@@ -231,7 +232,7 @@ func Default() *Config {
 			SeriesDescriptionPDF: "Report for people (AI, not verified)",
 			CharacterSet:         UTF8, ReportFailed: true, SR: "comprehensive3d", SEG: "binary",
 		},
-		Queue: Queue{MaxAttempts: 12},
+		Queue: Queue{Lease: Duration(30 * time.Second), MaxAttempts: 12},
 		Admin: Admin{Listen: "127.0.0.1:8042"},
 		Log:   Log{Level: "info", Format: "console"},
 		Audit: Audit{Spool: 64 * MiB},

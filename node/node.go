@@ -50,7 +50,6 @@ type parts struct {
 	backoff   job.Backoff
 	poll      time.Duration
 	reopen    time.Duration
-	lease     time.Duration // of nodes that share the queue; zero: job.Lease
 	timeouts  dimse.Timeouts // of deliveries and reports
 
 	answerWithin time.Duration   // zero: the sender's
@@ -110,7 +109,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		}
 	}()
 
-	shared := job.Options{URL: c.Queue.URL, PasswordFile: c.Queue.PasswordFile, Lease: p.lease, Failed: n.fail}
+	shared := job.Options{URL: c.Queue.URL, PasswordFile: c.Queue.PasswordFile, Lease: time.Duration(c.Queue.Lease), Failed: n.fail}
 	if shared.URL != "" {
 		shared.Node, shared.Settings = c.NodeName(), settings(c)
 	}
@@ -200,7 +199,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	n.admin = admin.New(admin.Options{
 		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: inference.Version, ShowPatient: c.Admin.ShowPatient,
 		Algorithm: n.algorithm,
-		Ready:     n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Access: c.Admin, Entered: n.auditor.entered, Viewed: n.auditor.accessed, Log: log,
+		Ready:     n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Deliver: n.deliverAgain, Access: c.Admin, Entered: n.auditor.entered, Viewed: n.auditor.accessed, Log: log,
 	})
 	receiver := &Receiver{
 		sources: sources, store: n.store, tracker: n.tracker, metrics: n.metrics, auditor: n.auditor, log: log, maxInstance: int64(c.Storage.MaxInstance),
