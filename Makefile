@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build codecs runtime peers demo test race lint fuzz bench validate soak evaluate clean
+.PHONY: help build codecs runtime peers demo test race lint fuzz vulnerabilities sbom bench validate soak evaluate clean
 
 GO      ?= go
 PYTHON  ?= python3
@@ -80,6 +80,22 @@ lint: ## formatting, vet, staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these"; exit 1; }
 	$(GO) vet ./...
 	$(GO) run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...
+
+# The database is on the network. Where it can't be reached nothing is known, and
+# that is said; everything else that goes wrong fails.
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+vulnerabilities: codecs ## known vulnerabilities in what the program calls, from GOVULNDB or Go's database
+	@mkdir -p .cache; $(GO) run $(GOVULNCHECK) $(if $(GOVULNDB),-db $(GOVULNDB)) ./... 2>&1 | tee .cache/vulnerabilities.log || { \
+		grep -q '^govulncheck: fetching vulnerabilities: ' .cache/vulnerabilities.log || exit 1; \
+		echo "NOT CHECKED FOR VULNERABILITIES: the database can't be reached. Run it where it can, or set GOVULNDB to a copy."; }
+
+CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+LINKED = $(shell pkg-config --exists charls 2>/dev/null && echo "charls $$(pkg-config --modversion charls),"; pkg-config --exists 'libopenjp2 >= 2.5' 2>/dev/null && echo "openjpeg $$(pkg-config --modversion libopenjp2)")
+sbom: codecs build runtime ## what the program consists of, as CycloneDX, into dist/
+	@mkdir -p dist .cache
+	@$(GO) run $(CYCLONEDX) bin -json -std -noserial -notimestamp -version "$(VERSION)" -output .cache/modules.json bin/pulmonode
+	@$(GO) run ./cmd/sbom -library $(LIBRARY) -linked "$(LINKED)" <.cache/modules.json >dist/pulmonode.cdx.json.part
+	@mv dist/pulmonode.cdx.json.part dist/pulmonode.cdx.json; echo "dist/pulmonode.cdx.json"
 
 # Go 1.26 may call the end of FUZZTIME a failure (golang/go#75804, mended in 1.27).
 # That says this and nothing else; what an input broke, a hang or a crash says more.
