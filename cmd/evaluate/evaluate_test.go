@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -77,7 +78,8 @@ func TestIntervalsDrawPatients(t *testing.T) {
 }
 
 func TestFiguresAreNested(t *testing.T) {
-	r := summarise([]score{rated(0.2, false, "a"), rated(0.9, true, "b")}, map[string]float64{"malignancy": 0.5}, 50)
+	r := &report{Thresholds: map[string]float64{"malignancy": 0.5}}
+	r.summarise([]score{rated(0.2, false, "a"), rated(0.9, true, "b")}, 50)
 	b, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
@@ -155,5 +157,30 @@ func TestReadFolder(t *testing.T) {
 		if _, err := readFolder(folder(t, hu, outlines, row)); err == nil || !strings.Contains(err.Error(), "index.csv") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestPatientsCrossNoFold(t *testing.T) {
+	nodules := []nodule{{key: "a_1", patient: "a"}, {key: "a_2", patient: "a"}, {key: "b_1", patient: "b"}}
+	folds := t.TempDir()
+	write := func(fold, keys string) {
+		dir := filepath.Join(folds, fold)
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "keys.txt"), []byte(keys), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("fold-0", "a_1\na_2\n")
+	write("fold-1", "b_1\n")
+	tests, err := options{folds: folds}.tests(nodules)
+	if err != nil || len(tests) != 2 || len(tests[0].nodules) != 2 || tests[1].models.Refine != filepath.Join(folds, "fold-1", "refine.onnx") {
+		t.Fatalf("%+v, %v", tests, err)
+	}
+	write("fold-1", "b_1\na_2\n")
+	if _, err := (options{folds: folds}).tests(nodules); err == nil || !strings.Contains(err.Error(), "patient a") {
+		t.Errorf("a patient of two folds: %v", err)
+	}
+	write("fold-1", "b_1\nc_1\n")
+	if _, err := (options{folds: folds}).tests(nodules); err == nil || !strings.Contains(err.Error(), "c_1") {
+		t.Errorf("an unknown nodule: %v", err)
 	}
 }

@@ -150,14 +150,16 @@ type report struct {
 
 // MarshalJSON writes figures to four digits: more mean nothing.
 func (r *report) MarshalJSON() ([]byte, error) {
-	out := nest(r.figures, func(v float64) any { return digits(v) })
-	out["interval_95"] = nest(r.intervals, func(v interval) any { return []json.Number{digits(v[0]), digits(v[1])} })
+	out := nest(r.figures, func(v float64) any { return jsonNumber(v) })
+	out["interval_95"] = nest(r.intervals, func(v interval) any { return []json.Number{jsonNumber(v[0]), jsonNumber(v[1])} })
 	out["nodules"], out["patients"], out["bootstrap_rounds"] = r.Nodules, r.Patients, r.Rounds
 	out["algorithm"], out["thresholds"] = r.Algorithm, r.Thresholds
 	return json.Marshal(out)
 }
 
-func digits(v float64) json.Number { return json.Number(strconv.FormatFloat(v, 'f', 4, 64)) }
+func digits(v float64) string { return strconv.FormatFloat(v, 'f', 4, 64) }
+
+func jsonNumber(v float64) json.Number { return json.Number(digits(v)) }
 
 func nest[V any](flat map[string]V, as func(V) any) map[string]any {
 	out := map[string]any{}
@@ -175,13 +177,12 @@ func nest[V any](flat map[string]V, as func(V) any) map[string]any {
 	return out
 }
 
-func summarise(scores []score, thresholds map[string]float64, rounds int) *report {
+// summarise fills the figures in; thresholds and algorithm are there.
+func (r *report) summarise(scores []score, rounds int) {
 	patients := map[string]bool{}
 	for _, s := range scores {
 		patients[s.patient] = true
 	}
-	return &report{
-		Nodules: len(scores), Patients: len(patients), Thresholds: thresholds, Rounds: rounds,
-		figures: figure(scores, thresholds), intervals: bootstrap(scores, thresholds, rounds),
-	}
+	r.Nodules, r.Patients, r.Rounds = len(scores), len(patients), rounds
+	r.figures, r.intervals = figure(scores, r.Thresholds), bootstrap(scores, r.Thresholds, rounds)
 }

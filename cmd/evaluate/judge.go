@@ -2,9 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
 
 	"github.com/pulmonode/pulmonode/inference"
 	"github.com/pulmonode/pulmonode/inference/refine"
+	"github.com/pulmonode/pulmonode/inference/result"
 )
 
 // overlap compares two contours voxel by voxel: on the slices where the truth is,
@@ -18,6 +24,7 @@ type overlap struct {
 // score is what the pipeline made of a nodule.
 type score struct {
 	*nodule
+	fold     int     // of a cross-validation
 	refined  overlap // stage 2, on the CT's own grid
 	located  overlap // stage 1 alone, its cube cut at 0.5
 	readers  []float64
@@ -29,6 +36,48 @@ type score struct {
 }
 
 const cubeThreshold = 0.5
+
+func judgeAll(ctx context.Context, p *inference.Pipeline, nodules []nodule, fold int, done func()) ([]score, error) {
+	var scores []score
+	for i := range nodules {
+		s, err := judge(ctx, p, &nodules[i])
+		if err != nil {
+			return nil, fmt.Errorf("nodule %s: %w", nodules[i].key, err)
+		}
+		s.fold = fold
+		scores = append(scores, s)
+		done()
+	}
+	return scores, nil
+}
+
+// list writes a line a nodule.
+func list(path string, scores []score) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	w := csv.NewWriter(f)
+	row := []string{"key", "patient", "fold", "diameter_mm", "drawn", "nodule", "dice", "dice_all_slices", "overlap_error", "stage1_dice"}
+	for _, name := range result.Characteristics {
+		row = append(row, name, name+"_label")
+	}
+	w.Write(row)
+	for i := range scores {
+		s := &scores[i]
+		row := []string{s.key, s.patient, strconv.Itoa(s.fold), digits(s.diameterMM), strconv.FormatBool(s.drawn), exact(s.believed),
+			digits(s.refined.dice), digits(s.refined.diceAll), digits(s.refined.overlapError), digits(s.located.dice)}
+		for k := range s.rated {
+			row = append(row, exact(s.rated[k]), strconv.Itoa(int(bit(s.label[k]))))
+		}
+		w.Write(row)
+	}
+	w.Flush()
+	return w.Error()
+}
+
+func exact(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 
 func judge(ctx context.Context, p *inference.Pipeline, n *nodule) (score, error) {
 	s := score{nodule: n}

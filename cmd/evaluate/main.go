@@ -11,9 +11,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -31,6 +33,8 @@ func main() {
 	flag.StringVar(&o.json, "json", "evaluate.json", "the file for the figures")
 	flag.StringVar(&o.pictures, "pictures", "", "folder for roc.png and calibration.png; empty: none")
 	flag.StringVar(&o.keys, "keys", "", "only the nodules whose keys this file lists, one a line")
+	flag.StringVar(&o.folds, "folds", "", "cross-validation: folder of folders, each with refine.onnx, localize.onnx where it has its own, and keys.txt, the nodules that these never saw")
+	flag.StringVar(&o.scores, "scores", "", "a CSV file for what was said of each nodule; empty: none")
 	flag.StringVar(&o.models.Localize, "localize", "", "model of stage 1; empty: the shipped one")
 	flag.StringVar(&o.models.Refine, "refine", "", "model of stage 2; empty: the shipped one")
 	flag.StringVar(&o.models.Provider, "provider", "auto", "auto, cuda or cpu")
@@ -54,9 +58,9 @@ func main() {
 }
 
 type options struct {
-	data, json, pictures, keys string
-	models                     inference.Options
-	rounds                     int
+	data, json, pictures, keys, folds, scores string
+	models                                    inference.Options
+	rounds                                    int
 }
 
 func run(ctx context.Context, o options, out io.Writer) error {
@@ -64,31 +68,44 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if o.keys != "" {
-		if nodules, err = only(nodules, o.keys); err != nil {
-			return err
-		}
-	}
-	p, err := inference.Open(o.models)
+	tests, err := o.tests(nodules)
 	if err != nil {
 		return err
 	}
-	defer p.Close()
-	bar := progressbar.NewOptions(len(nodules), progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("nodules"),
+	total := 0
+	for _, t := range tests {
+		total += len(t.nodules)
+	}
+	bar := progressbar.NewOptions(total, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("nodules"),
 		progressbar.OptionShowCount(), progressbar.OptionThrottle(time.Second))
-	scores := make([]score, 0, len(nodules))
-	for i := range nodules {
-		s, err := judge(ctx, p, &nodules[i])
+	var scores []score
+	var r *report
+	for fold, t := range tests {
+		p, err := inference.Open(t.models)
 		if err != nil {
-			return fmt.Errorf("nodule %s: %w", nodules[i].key, err)
+			return err
 		}
-		scores = append(scores, s)
-		bar.Add(1)
+		judged, err := judgeAll(ctx, p, t.nodules, fold, func() { bar.Add(1) })
+		thresholds, algorithm := p.Thresholds(), p.Algorithm()
+		if err := errors.Join(err, p.Close()); err != nil {
+			return err
+		}
+		if r == nil {
+			r = &report{Thresholds: thresholds, Algorithm: algorithm}
+		}
+		if !maps.Equal(r.Thresholds, thresholds) {
+			return fmt.Errorf("%s has other thresholds than the fold before: %v, %v", t.models.Refine, thresholds, r.Thresholds)
+		}
+		scores = append(scores, judged...)
 	}
 	fmt.Fprintln(os.Stderr)
-	r := summarise(scores, p.Thresholds(), o.rounds)
-	r.Algorithm = p.Algorithm()
+	r.summarise(scores, o.rounds)
 	write(out, r, scores)
+	if o.scores != "" {
+		if err := list(o.scores, scores); err != nil {
+			return err
+		}
+	}
 	if o.pictures != "" {
 		if err := draw(o.pictures, scores); err != nil {
 			return err
@@ -100,4 +117,52 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	return os.WriteFile(o.json, append(b, '\n'), 0o644)
+}
+
+// test is a pair of models and the nodules they are held against.
+type test struct {
+	models  inference.Options
+	nodules []nodule
+}
+
+func (o options) tests(nodules []nodule) ([]test, error) {
+	var err error
+	if o.keys != "" {
+		if nodules, err = only(nodules, o.keys); err != nil {
+			return nil, err
+		}
+	}
+	if o.folds == "" {
+		return []test{{o.models, nodules}}, nil
+	}
+	lists, err := filepath.Glob(filepath.Join(o.folds, "*", "keys.txt"))
+	if err != nil || len(lists) == 0 {
+		return nil, fmt.Errorf("%s has no folder with keys.txt: make it with `make crossvalidate`", o.folds)
+	}
+	var tests []test
+	seen := map[string]string{}
+	for _, file := range lists {
+		t := test{models: o.models}
+		if t.nodules, err = only(nodules, file); err != nil {
+			return nil, err
+		}
+		for _, n := range t.nodules {
+			if other := seen[n.patient]; other != "" && other != file {
+				return nil, fmt.Errorf("patient %s is in %s and in %s: patients cross no fold", n.patient, other, file)
+			}
+			seen[n.patient] = file
+		}
+		dir := filepath.Dir(file)
+		t.models.Refine = filepath.Join(dir, "refine.onnx")
+		if own := filepath.Join(dir, "localize.onnx"); exists(own) {
+			t.models.Localize = own
+		}
+		tests = append(tests, t)
+	}
+	return tests, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

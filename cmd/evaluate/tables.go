@@ -46,12 +46,12 @@ func write(w io.Writer, r *report, scores []score) {
 	refined := func(s *score) (float64, float64) { return s.refined.dice, s.refined.overlapError }
 
 	line("\nTable 4, stage 1 alone: Dice and overlap error, %%, slices with truth (one cube about the nodule; around the crop its border goes on)")
-	line("  %-24s %s", "these models", spread(scores, located))
+	line("  %-24s %s%s", "these models", spread(scores, located), perFold(scores, located))
 	for _, p := range paper4 {
 		line("  %-24s %s", "Ni et al., "+p[0], p[1])
 	}
 	line("\nTable 5, stage 2: Dice and overlap error, %%, slices with truth, the CT's own voxels")
-	line("  %-24s %s", "these models", spread(scores, refined))
+	line("  %-24s %s%s", "these models", spread(scores, refined), perFold(scores, refined))
 	for _, p := range paper5 {
 		line("  %-24s %s", "Ni et al., "+p[0], p[1])
 	}
@@ -115,6 +115,26 @@ func spread(scores []score, of func(*score) (dice, overlapError float64)) string
 	dm, ds := moments(d)
 	om, os := moments(o)
 	return fmt.Sprintf("%.2f±%.2f  %.2f±%.2f", 100*dm, 100*ds, 100*om, 100*os)
+}
+
+// perFold is the lowest and highest mean of the folds, as the paper prints them;
+// empty without folds.
+func perFold(scores []score, of func(*score) (dice, overlapError float64)) string {
+	type sums struct{ dice, overlapError, n float64 }
+	folds := map[int]sums{}
+	for i := range scores {
+		f := folds[scores[i].fold]
+		d, o := of(&scores[i])
+		folds[scores[i].fold] = sums{f.dice + d, f.overlapError + o, f.n + 1}
+	}
+	if len(folds) < 2 {
+		return ""
+	}
+	var d, o []float64
+	for _, f := range folds {
+		d, o = append(d, 100*f.dice/f.n), append(o, 100*f.overlapError/f.n)
+	}
+	return fmt.Sprintf("  (folds %.1f to %.1f, %.1f to %.1f)", slices.Min(d), slices.Max(d), slices.Min(o), slices.Max(o))
 }
 
 func moments(list []float64) (mean, sd float64) {
