@@ -65,7 +65,7 @@ func (n *Node) retry(ctx context.Context, k store.Key, destination string) (stri
 	if len(done) == 0 {
 		return "", fmt.Errorf("%w: nothing of this series has failed or waits", admin.ErrNothing)
 	}
-	n.log.Info("retried_by_person", zap.String("study", k.Study), zap.String("series", k.Series), zap.Strings("done", done))
+	n.log.Info("retried_by_person", zap.String("user", admin.User(ctx)), zap.String("study", k.Study), zap.String("series", k.Series), zap.Strings("done", done))
 	return strings.Join(done, "; "), nil
 }
 
@@ -156,6 +156,6 @@ func (n *Node) cancelWork(ctx context.Context, k store.Key, destination string) 
 	if len(done) == 0 {
 		return "", fmt.Errorf("%w: nothing of this series is queued, waits or runs", admin.ErrNothing)
 	}
-	n.log.Info("cancelled_by_person", zap.String("study", k.Study), zap.String("series", k.Series), zap.Strings("done", done))
+	n.log.Info("cancelled_by_person", zap.String("user", admin.User(ctx)), zap.String("study", k.Study), zap.String("series", k.Series), zap.Strings("done", done))
 	return strings.Join(done, "; "), nil
 }

@@ -39,6 +39,7 @@ func (s *Server) routes() []route {
 		{"GET", "/static/{file}", toView, s.static},
 	}
 	if s.opts.Deliver != nil {
+		list = append(list, route{"POST", "/api/v1/series/{study}/{series}/deliver", toOperate, s.change(s.opts.Deliver)})
 		list = append(list, route{"POST", "/series/{study}/{series}/deliver", toOperate, s.pageChange("deliver", s.opts.Deliver)})
 	}
 	return list

@@ -78,7 +78,9 @@ func (q *Queue) Jobs(ctx context.Context, study, series string) ([]Job, error) {
 			return nil, fmt.Errorf("reading job %d: %w", j.ID, err)
 		}
 		j.Study, j.Series, j.Generation, j.Destination = parsed.Study, parsed.Series, parsed.Generation, parsed.Destination
-		j.LastError = strings.TrimPrefix(lastError.String, "JobCancelError: ") // River's word for Final
+		if lastError.String != rivertype.ErrJobCancelledRemotely.Error() { // State says it
+			j.LastError = strings.TrimPrefix(lastError.String, "JobCancelError: ") // River's word for Final
+		}
 		j.Reason, _ = parsedMeta[reasonKey].(string)
 		_, cancelledByHand = parsedMeta["cancel_attempted_at"]
 		j.State = fromRiver(rivertype.JobState(state), cancelledByHand)
