@@ -60,6 +60,8 @@ type analyst struct {
 	metrics      *admin.Metrics
 	log          *zap.Logger
 
+	streak streak // of failures
+
 	mu       sync.Mutex
 	progress map[store.Key]admin.Progress
 }
@@ -101,6 +103,12 @@ func (a *analyst) analyze(ctx context.Context, j job.Analyze, try job.Attempt) e
 func (a *analyst) make(ctx context.Context, log *zap.Logger, k store.Key, c store.Closing, try job.Attempt) (*store.Manifest, error) {
 	began := time.Now()
 	r, header, err := a.examine(ctx, log, k, c, try)
+	if ctx.Err() == nil && !job.IsWait(err) && !errors.Is(err, store.ErrFull) && (err != nil || r.Outcome != result.OutcomeSkipped) {
+		a.streak.ended(k, err)
+	}
+	if err != nil && ctx.Err() == nil && !job.IsWait(err) {
+		a.metrics.AnalysisFailures.Inc()
+	}
 	switch {
 	case err == nil:
 	case ctx.Err() != nil || job.IsWait(err):
@@ -458,6 +466,7 @@ func (a *analyst) write(k store.Key, c store.Closing, r *result.Result, header *
 		Closed: c.Closed, Outcome: r.Outcome, Reason: r.Reason, Nodules: len(r.Nodules), Warnings: r.Warnings,
 	})
 	if errors.Is(err, store.ErrExist) {
+		a.metrics.LostResults.Inc()
 		return nil
 	}
 	return err

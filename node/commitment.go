@@ -34,6 +34,8 @@ func (s *session) Commit(_ context.Context, q *dimse.CommitmentRequest) dimse.St
 	if !s.r.report(s.association, s.source, result) {
 		return dimse.ResourceLimitation
 	}
+	s.r.metrics.Commitments.WithLabelValues("source", "kept").Add(float64(len(result.Committed)))
+	s.r.metrics.Commitments.WithLabelValues("source", "not_kept").Add(float64(len(result.Failed)))
 	s.r.log.Info("commitment_requested", zap.Uint64("association", s.id), zap.String("transaction", q.TransactionUID),
 		zap.Int("held", len(result.Committed)), zap.Int("not_held", len(result.Failed)))
 	return dimse.Success
@@ -138,6 +140,8 @@ func (n *Node) call(ctx context.Context, aeTitle string, to *source, r *dimse.Co
 func (n *Node) committed(ctx context.Context, s *deliver.Sender, r *dimse.CommitmentResult) dimse.Status {
 	status, destination := s.Committed(r)
 	if status == dimse.Success {
+		n.metrics.Commitments.WithLabelValues("destination", "kept").Add(float64(len(r.Committed)))
+		n.metrics.Commitments.WithLabelValues("destination", "not_kept").Add(float64(len(r.Failed)))
 		n.task(func() {
 			if err := n.queue.WakeDeliveries(ctx, destination); err != nil && ctx.Err() == nil {
 				n.log.Error("queue_error", zap.Error(err))

@@ -47,11 +47,13 @@ const (
 type parts struct {
 	open      func(*config.Config, *zap.Logger) (Analyzer, error)
 	documents func(*config.Config) documents
+	before    func(step, path string) error // of the store
 	backoff   job.Backoff
 	poll      time.Duration
 	reopen    time.Duration
 	timeouts  dimse.Timeouts // of deliveries and reports
 
+	readyWithin  time.Duration   // zero: answerWithin
 	answerWithin time.Duration   // zero: the sender's
 	reportAgain  []time.Duration // nil: reportAgain
 }
@@ -79,6 +81,7 @@ type Node struct {
 	httpAddr  net.Addr
 
 	heart  *heart
+	health *health
 	open   atomic.Bool // the DICOM listeners are
 	up     sync.Map    // destinations that answered last time: when one comes back, what waits for it goes at once
 	missed chan struct{}
@@ -115,6 +118,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	}
 	n.store, err = store.Open(c.Storage.DataDir, store.Options{
 		StopReceivingBelow: int64(c.Storage.StopReceivingBelow), Installation: c.InstallationName(), Version: Version(), Node: shared.Node,
+		Before: p.before,
 	})
 	if err != nil {
 		return nil, err
@@ -158,6 +162,9 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		return nil, err
 	}
 	n.analyst.queue = n.queue
+	if n.health, err = newHealth(n.store, n.queue, c.Queue.URL == "", p.readyWithin); err != nil {
+		return nil, err
+	}
 	n.models = &models{
 		open: func() (Analyzer, error) { return p.open(c, log) }, again: p.reopen, log: log,
 		onOpened: func() {
@@ -196,7 +203,16 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 		return nil, err
 	}
 
+	var from, to []string
+	for i := range sources {
+		from = append(from, sources[i].label())
+	}
+	for _, d := range destinations {
+		to = append(to, d.Name)
+	}
+	n.metrics.Expect(from, to)
 	n.admin = admin.New(admin.Options{
+		Alive: n.Alive, Facts: n.facts(),
 		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: inference.Version, ShowPatient: c.Admin.ShowPatient,
 		Algorithm: n.algorithm,
 		Ready:     n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Deliver: n.deliverAgain, Access: c.Admin, Entered: n.auditor.entered, Viewed: n.auditor.accessed, Log: log,
@@ -304,6 +320,9 @@ func (n *Node) fail(err error) {
 // closed queues the analysis of a series that was just closed.
 func (n *Node) closed(ctx context.Context, c store.Closing) {
 	n.metrics.Closings.WithLabelValues(c.Closed.Reason).Inc()
+	if c.Generation > 1 {
+		n.metrics.LateGenerations.Inc()
+	}
 	n.log.Info("series_closed", zap.String("study", c.Study), zap.String("series", c.Series), zap.Int("generation", c.Generation),
 		zap.String("reason", c.Closed.Reason), zap.Int("instances", len(c.Instances)))
 	if err := n.queue.EnqueueAnalyze(ctx, job.Analyze{Study: c.Study, Series: c.Series, Generation: c.Generation}); err != nil {
@@ -336,6 +355,8 @@ func (n *Node) deliver(ctx context.Context, s *deliver.Sender, d deliver.Destina
 	switch {
 	case err == nil:
 		n.metrics.Deliveries.WithLabelValues(j.Destination, "delivered").Inc()
+		n.metrics.Attempted(j.Destination, true)
+		n.turnaround(k, j)
 		n.log.Info("delivered", fields...)
 		if _, up := n.up.LoadOrStore(j.Destination, true); !up {
 			return n.queue.Wake(ctx, j.Destination)
@@ -345,13 +366,16 @@ func (n *Node) deliver(ctx context.Context, s *deliver.Sender, d deliver.Destina
 		return job.Wait(waitForRoom, err.Error())
 	case errors.As(err, new(*deliver.UncommittedError)):
 		n.metrics.Deliveries.WithLabelValues(j.Destination, "asked").Inc()
+		n.metrics.Attempted(j.Destination, true)
 		n.log.Info("commitment_awaited", append(fields, zap.String("reason", err.Error()))...)
 		return job.Wait(deliver.AskAgain, err.Error())
 	case job.IsFinal(err) || try.Last():
 		n.metrics.Deliveries.WithLabelValues(j.Destination, "failed").Inc()
+		n.metrics.Attempted(j.Destination, false)
 		n.log.Error("delivery_failed", append(fields, zap.Error(err), zap.String("do", "mend what it says, then retry: it waits for a person"))...)
 	default:
 		n.metrics.Deliveries.WithLabelValues(j.Destination, "tried").Inc()
+		n.metrics.Attempted(j.Destination, false)
 		n.log.Warn("delivery_attempt_failed", append(fields, zap.Int("of", try.Max), zap.Error(err))...)
 	}
 	return err
@@ -397,27 +421,13 @@ func (n *Node) algorithm() (result.Algorithm, error) {
 	return a.Algorithm(), nil
 }
 
-// ready says of each part whether it is.
-func (n *Node) ready(ctx context.Context) []admin.Check {
-	check := func(name string, err error) admin.Check {
-		c := admin.Check{Name: name, OK: err == nil}
-		if err != nil {
-			c.Sentence = err.Error()
-		}
-		return c
-	}
-	_, models := n.models.get()
-	var listener error
-	if !n.open.Load() {
-		listener = errors.New("the DICOM listener is closed")
-	}
-	return []admin.Check{check("disk", n.store.Ready()), check("queue", n.queue.Ping(ctx)), check("models", models), check("listener", listener)}
-}
-
 // Stop ends the node: no new associations, the instances under way are finished
 // or broken off within a bound, the work is stopped, the folder is given back.
 func (n *Node) Stop() (err error) {
 	n.stop.Do(func() {
+		if n.health != nil {
+			n.health.stopping.Store(true)
+		}
 		n.open.Store(false)
 		reception, end := context.WithTimeout(context.Background(), drainReception)
 		defer end()

@@ -149,6 +149,7 @@ func (r *Receiver) Fault(a *dimse.Association, panicked any, stack []byte) {
 	if a != nil {
 		fields = append(fields, zap.String("calling_ae", a.CallingAE), zap.Stringer("from", a.RemoteAddr))
 	}
+	r.metrics.Faults.Inc()
 	r.log.Error("association_panicked", fields...)
 }
 

@@ -102,6 +102,7 @@ func (k *keeper) turn(ctx context.Context, now time.Time, since time.Duration) (
 func (n *Node) retain(ctx context.Context, now time.Time, r store.Retention) (int, error) {
 	whose := map[store.Key]audit.Patient{} // of those that may go: afterwards nobody knows
 	removed, err := n.store.Retain(ctx, now, r, func(k store.Key, reason string) bool {
+		n.heart.beat()
 		settled, spare := n.admin.Settled(ctx, k)
 		may := settled && (reason == store.ForAge || spare)
 		if may {
@@ -110,7 +111,7 @@ func (n *Node) retain(ctx context.Context, now time.Time, r store.Retention) (in
 		return may
 	})
 	for _, one := range removed {
-		n.metrics.SeriesRemoved.Inc()
+		n.metrics.SeriesRemoved.WithLabelValues(one.Reason).Inc()
 		n.log.Info("series_removed", zap.String("study", one.Study), zap.String("series", one.Series), zap.String("reason", one.Reason),
 			zap.Time("changed", one.Changed))
 		n.auditor.deleted(one.Key, whose[one.Key])

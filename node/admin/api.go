@@ -119,6 +119,7 @@ type Delivery struct {
 type Check struct {
 	Name     string `json:"name"`
 	OK       bool   `json:"ok"`
+	Receive  bool   `json:"receive"`            // nothing can be received without it
 	Sentence string `json:"sentence,omitempty"` // why not, and what to do
 }
 

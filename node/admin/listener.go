@@ -74,6 +74,7 @@ func (a *access) secure(l net.Listener) (net.Listener, error) {
 // speaks HTTP/1.1 only: a connection is one request at a time, so the bounds on
 // connections are those on requests.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	defer s.census.close()
 	server := &http.Server{
 		Handler:           s,
 		Protocols:         new(http.Protocols),

@@ -21,7 +21,7 @@ type route struct {
 func (s *Server) routes() []route {
 	metrics := promhttp.HandlerFor(s.opts.Metrics.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 	list := []route{
-		{"GET", "/healthz", nothing, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }},
+		{"GET", "/healthz", nothing, s.healthz},
 		{"GET", "/readyz", nothing, s.readyz},
 		{"GET", "/metrics", toView, metrics.ServeHTTP},
 

@@ -33,8 +33,11 @@ type Options struct {
 	Version      string
 	ShowPatient  bool // name patients and accession numbers
 
-	// Ready lists the parts of the node and whether they are ready.
+	// Ready lists the parts of the node and whether they are ready; Alive is an
+	// error when only a restart helps.
 	Ready func(context.Context) []Check
+	Alive func() error
+	Facts Facts
 	// Algorithm names what analyses, or says why nothing does.
 	Algorithm func() (result.Algorithm, error)
 	// Progress tells how far the analysis of a series is, nil when none runs.
@@ -62,6 +65,7 @@ type Options struct {
 type Server struct {
 	opts   Options
 	views  views
+	census census
 	access *access
 	http   http.Handler
 
@@ -83,6 +87,9 @@ func New(o Options) *Server {
 	if o.Ready == nil {
 		o.Ready = func(context.Context) []Check { return nil }
 	}
+	if o.Alive == nil {
+		o.Alive = func() error { return nil }
+	}
 	if o.Algorithm == nil {
 		o.Algorithm = func() (result.Algorithm, error) { return result.Algorithm{}, errors.New("no models are loaded") }
 	}
@@ -90,33 +97,16 @@ func New(o Options) *Server {
 		o.Progress = func(store.Key) *Progress { return nil }
 	}
 	s := &Server{opts: o, views: views{store: o.Store}, access: newAccess(o.Access, o.Entered, o.Log)}
-	o.Metrics.registry.MustRegister(live{o.Queue, o.Store.Free, o.Ready})
+	s.census.take = s.countSeries
+	o.Metrics.registry.MustRegister(live{
+		queue: o.Queue, destinations: o.Destinations, store: o.Store, ready: o.Ready, alive: o.Alive, algorithm: o.Algorithm, census: &s.census, facts: o.Facts,
+	})
 	s.http = s.handler()
 	return s
 }
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.http.ServeHTTP(w, r) }
-
-func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
-	a := Readiness{Ready: true, Checks: s.opts.Ready(r.Context())}
-	for _, c := range a.Checks {
-		a.Ready = a.Ready && c.OK
-	}
-	status := http.StatusOK
-	if !a.Ready {
-		status = http.StatusServiceUnavailable
-	}
-	// A load balancer needs the status alone; what ails the node is for those who
-	// may come in. A password that is wrong changes nothing here.
-	if _, no := s.access.admit(r); no != nil {
-		reply(w, status, struct {
-			Ready bool `json:"ready"`
-		}{a.Ready})
-		return
-	}
-	reply(w, status, a)
-}
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	list, err := s.List(r.Context(), Filter{State: State(r.FormValue("state")), Series: r.FormValue("series"), Search: r.FormValue("search"), Limit: r.FormValue("limit")})

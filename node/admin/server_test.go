@@ -310,7 +310,7 @@ func TestReadinessAndMetrics(t *testing.T) {
 	}
 	h.must(h.queue.EnqueueAnalyze(t.Context(), job.Analyze{Study: "1.2.3", Series: "1.2.3.4", Generation: 1}))
 	text := h.ask("GET", "/metrics", nil).Body.String()
-	for _, want := range []string{`pulmonode_jobs{kind="analyze",state="queued"} 1`, "pulmonode_disk_free_bytes ", `pulmonode_ready{part="queue"} 0`, `pulmonode_ready{part="disk"} 1`} {
+	for _, want := range []string{`pulmonode_jobs{destination="",kind="analyze",state="queued"} 1`, `pulmonode_series{state="receiving"} 0`, `pulmonode_alive 1`, "pulmonode_disk_free_bytes ", `pulmonode_ready{part="queue"} 0`, `pulmonode_ready{part="disk"} 1`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the metrics lack %s", want)
 		}
