@@ -51,7 +51,8 @@ type Stand struct {
 // List is the answer of GET /api/v1/series: the latest change first.
 type List struct {
 	Series []Series `json:"series"`
-	Total  int      `json:"total"` // that fit, of which Series shows at most the limit
+	Total  int      `json:"total"`          // that pass the filter, on whichever page
+	Next   string   `json:"next,omitempty"` // the cursor of the next page; left out on the last
 }
 
 // Detail is the answer of GET /api/v1/series/{study}/{series}.
@@ -96,6 +97,7 @@ type Job struct {
 	Next        *time.Time `json:"next,omitempty"`
 	Reason      string     `json:"reason,omitempty"`
 	LastError   string     `json:"last_error,omitempty"`
+	Node        string     `json:"node,omitempty"`  // that took it last, where several share the work
 	Stage       string     `json:"stage,omitempty"` // of a running analysis
 	Done        int        `json:"done,omitempty"`
 	Total       int        `json:"total,omitempty"`

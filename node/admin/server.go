@@ -1,16 +1,13 @@
 package admin
 
 import (
+	"cmp"
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 
 	"go.uber.org/zap"
@@ -73,12 +70,6 @@ type Server struct {
 	surveyed  *survey
 }
 
-// Limits of a list.
-const (
-	defaultLimit = 500
-	maxLimit     = 10000
-)
-
 // New makes the server.
 func New(o Options) *Server {
 	if o.Log == nil {
@@ -109,7 +100,11 @@ func New(o Options) *Server {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.http.ServeHTTP(w, r) }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
-	list, err := s.List(r.Context(), Filter{State: State(r.FormValue("state")), Series: r.FormValue("series"), Search: r.FormValue("search"), Limit: r.FormValue("limit")})
+	f, err := parseFilter(r.URL.RawQuery)
+	var list *List
+	if err == nil {
+		list, err = s.List(r.Context(), f)
+	}
 	if err != nil {
 		s.fail(w, err)
 		return
@@ -138,39 +133,30 @@ type errRequest string
 
 func (e errRequest) Error() string { return string(e) }
 
-// Filter narrows a list; empty fields do not.
-type Filter struct {
-	State  State
-	Series string // what the Series Instance UID begins with
-	Search string // an accession number, or what the Study or Series Instance UID begins with
-	Limit  string // a number; 500 when empty
-}
-
 // List returns the series that pass the filter, the latest change first.
 func (s *Server) List(ctx context.Context, f Filter) (*List, error) {
-	n, state := defaultLimit, f.State
-	if f.Limit != "" {
-		var err error
-		if n, err = strconv.Atoi(f.Limit); err != nil || n < 1 || n > maxLimit {
-			return nil, errRequest(fmt.Sprintf("limit is a number from 1 to %d", maxLimit))
-		}
-	}
-	if state != "" && !slices.Contains(States, state) {
-		return nil, errRequest(fmt.Sprintf("no state is called %q: the states are %v", state, States))
-	}
 	list := &List{Series: []Series{}}
-	wanted := func(k store.Key) bool { return strings.HasPrefix(k.Series, f.Series) }
-	err := s.each(ctx, wanted, func(d *Detail, v *view) {
-		if (state == "" || d.State == state) && (f.Search == "" || v.brought.sought(store.Key{Study: d.Study, Series: d.Series.Series}, f.Search)) {
+	err := s.each(ctx, f.wants, func(d *Detail, v *view) {
+		if f.passes(&d.Series, v.brought) {
 			list.Series = append(list.Series, d.Series)
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(list.Series, func(a, b Series) int { return b.Changed.Compare(a.Changed) })
+	slices.SortFunc(list.Series, func(a, b Series) int { return placeOf(&a).compare(placeOf(&b)) })
 	list.Total = len(list.Series)
-	list.Series = list.Series[:min(n, list.Total)]
+	if f.After != nil {
+		behind, found := slices.BinarySearchFunc(list.Series, *f.After, func(one Series, p place) int { return placeOf(&one).compare(p) })
+		if found {
+			behind++
+		}
+		list.Series = list.Series[behind:]
+	}
+	if n := cmp.Or(f.Limit, defaultLimit); len(list.Series) > n {
+		list.Series = list.Series[:n]
+		list.Next = placeOf(&list.Series[n-1]).cursor()
+	}
 	return list, nil
 }
 
