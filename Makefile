@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build codecs runtime peers demo test race lint fuzz vulnerabilities sbom bench validate soak evaluate clean
+.PHONY: help build codecs runtime peers demo test race lint fuzz vulnerabilities sbom bench validate soak evaluate browser-test clean
 
 GO      ?= go
 PYTHON  ?= python3
@@ -151,6 +151,18 @@ validate: runtime peers .venv-test/done ## other makers' readers, OHIF among the
 evaluate: runtime ## the models against outlined nodules: DATA=FOLDER [JSON=FILE] [PICTURES=FOLDER]
 	@[ -n "$(DATA)" ] || { echo "say where the nodules are: make evaluate DATA=lidc-nodules (nodules.npz and index.csv)"; exit 2; }
 	$(GO) run ./cmd/evaluate -data "$(DATA)" $(if $(JSON),-json "$(JSON)") $(if $(PICTURES),-pictures "$(PICTURES)")
+
+# What finds barriers in a page, from npm by its hash. Without npm the rest goes on.
+AXE := .cache/axe-core/axe.min.js
+$(AXE): node/admin/testdata/axe-core.txt
+	@mkdir -p $(@D); read -r name hash <$<; cd $(@D); rm -f axe-core-*.tgz; npm pack --silent "$$name" >/dev/null; \
+	[ "sha512-$$(openssl dgst -sha512 -binary axe-core-*.tgz | base64 -w0)" = "$$hash" ] || { echo "$$name is not what $< says"; exit 1; }; \
+	tar xzf axe-core-*.tgz --touch --strip-components=1 package/axe.min.js; rm axe-core-*.tgz
+
+browser-test: PEERS := npm:npm openssl:openssl chromium:chromium
+browser-test: peers ## the status page in a headless Chromium; makes docs/page*.png
+	@$(MAKE) --no-print-directory $(AXE) || echo "axe-core could not be fetched: its test is skipped"
+	PULMONODE_SCREENSHOTS=$(CURDIR)/docs $(GO) test -count 1 -timeout 20m -run 'TestBrowser|TestScreenshots' -v ./node/admin
 
 clean: ## what was built; downloads and virtual environments too
 	rm -rf bin .cache .venv-test .venv-train bench.json validate.json

@@ -111,7 +111,7 @@ func earlier(have **time.Time, t *time.Time) {
 
 // atAGlance is the node as the list's page shows it.
 type atAGlance struct {
-	Free         string // of the disk; empty when it cannot be told
+	Free, Disk   string // what the disk has left, and its size; empty when that cannot be told
 	Analyses     int
 	Running      int
 	Oldest       *time.Time
@@ -125,6 +125,9 @@ func (s *Server) glance(ctx context.Context, n *survey) atAGlance {
 	g := atAGlance{Analyses: n.analyses, Running: n.running, Oldest: n.oldest, Destinations: n.sent}
 	if free, err := s.opts.Store.Free(); err == nil {
 		g.Free = bytesText(free)
+	}
+	if size, err := s.opts.Store.Total(); err == nil {
+		g.Disk = bytesText(size)
 	}
 	if a, err := s.opts.Algorithm(); err == nil {
 		g.Algorithm = &a

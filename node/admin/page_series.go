@@ -139,7 +139,6 @@ type finding struct {
 	ID, Where        string
 	Axes, Diameter   string // mm
 	Volume, HU       string
-	Slices           int
 	Characteristics  []rating
 	Malignancy, Band string // as a person would say it
 }
@@ -163,7 +162,7 @@ func findings(r *result.Result) (list []finding) {
 	for i := range r.Nodules {
 		n := &r.Nodules[i]
 		f := finding{
-			ID: n.ID, Where: "lung", Slices: len(n.Slices),
+			ID: n.ID, Where: "lung",
 			Axes:     fmt.Sprintf("%.1f × %.1f", n.LongAxisMM, n.ShortAxisMM),
 			Diameter: fmt.Sprintf("%.1f", n.MaxDiam3DMM), Volume: fmt.Sprintf("%.0f", n.VolumeMM3),
 			HU: strings.ReplaceAll(fmt.Sprintf("%.0f ± %.0f", n.MeanHU, n.SDHU), "-", "−"),

@@ -12,14 +12,14 @@
 		} catch { /* a browser that keeps nothing */ }
 	};
 	let paused = kept("paused") === "yes", local = kept("local") === "yes";
-	let wait = every, timer = 0, asking = false;
+	let wait = every, timer = 0, asking = false, stale = false;
 
 	// times writes the times below a node in UTC, as they come, or where the reader is.
-	const utc = t => t.toISOString().slice(0, 19).replace("T", " ") + " UTC";
+	const utc = t => t.toISOString().slice(0, 19).replace("T", " ") + "\u00a0UTC";
 	const two = n => String(n).padStart(2, "0");
 	const here = t => {
 		const zone = new Intl.DateTimeFormat("en", {timeZoneName: "short"}).formatToParts(t).find(p => p.type === "timeZoneName");
-		return `${t.getFullYear()}-${two(t.getMonth() + 1)}-${two(t.getDate())} ${two(t.getHours())}:${two(t.getMinutes())}:${two(t.getSeconds())} ${zone ? zone.value : ""}`;
+		return `${t.getFullYear()}-${two(t.getMonth() + 1)}-${two(t.getDate())} ${two(t.getHours())}:${two(t.getMinutes())}:${two(t.getSeconds())}\u00a0${zone ? zone.value : ""}`;
 	};
 	const times = root => root.querySelectorAll("time").forEach(e => {
 		const t = new Date(e.dateTime);
@@ -92,12 +92,14 @@
 				const again = focused.isConnected ? focused : id && document.getElementById(id);
 				(again || document.getElementById("main")).focus({preventScroll: true});
 			}
-			pulse.classList.remove("stale");
+			if (stale) said.textContent = "Up to date again.";
+			stale = false;
 			tell(before);
 			wait = every;
 		} catch (e) {
 			wait = Math.min(wait * 2, slowest);
-			if (!pulse.classList.contains("stale")) {
+			if (!stale) {
+				stale = true;
 				pulse.classList.add("stale");
 				pulse.prepend(`Not up to date (${e instanceof TypeError || e.name === "TimeoutError" ? "the node does not answer" : e.message}). `);
 				said.textContent = pulse.textContent;
