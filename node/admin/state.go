@@ -130,9 +130,9 @@ func analysisState(j *Job) (State, string) {
 	switch job.State(j.State) {
 	case job.Running:
 		if j.Stage != "" && j.Total > 0 {
-			return Analysing, fmt.Sprintf("The analysis runs: %s, %d of %d.", j.Stage, j.Done, j.Total)
+			return Analysing, fmt.Sprintf("The analysis runs%s: %s, %d of %d.", at(j), j.Stage, j.Done, j.Total)
 		}
-		return Analysing, "The analysis runs."
+		return Analysing, "The analysis runs" + at(j) + "."
 	case job.Failed:
 		return Failed, "The analysis failed: " + stop(j.LastError)
 	case job.Cancelled:
@@ -189,7 +189,7 @@ func deliveryOf(m *store.Manifest, name string, receipts map[string]store.Receip
 	case j == nil || j.State == job.Done || j.State == job.Queued:
 		one.State, one.Sentence = "queued", fmt.Sprintf("The delivery to %s waits for its turn.", name)
 	case j.State == job.Running:
-		one.State, one.Sentence = "running", fmt.Sprintf("The delivery to %s runs: %d of %s stored.", name, one.Stored, count(one.Objects, "object", "objects"))
+		one.State, one.Sentence = "running", fmt.Sprintf("The delivery to %s runs%s: %d of %s stored.", name, at(one.Job), one.Stored, count(one.Objects, "object", "objects"))
 	case j.State == job.Waiting:
 		one.State, one.Sentence = "waiting", retrySentence("The delivery to "+name, one.Job)
 		if j.Reason != "" {
@@ -211,8 +211,16 @@ func retrySentence(what string, j *Job) string {
 	return fmt.Sprintf("%s is tried again %s (%d of %d attempts failed): %s", what, when, j.Attempt, j.MaxAttempts, stop(j.LastError))
 }
 
+// at says on which of several nodes a job runs.
+func at(j *Job) string {
+	if j.Node == "" {
+		return ""
+	}
+	return " on node " + j.Node
+}
+
 func view2job(j *job.Job) *Job {
-	w := &Job{State: string(j.State), Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Reason: j.Reason, LastError: j.LastError}
+	w := &Job{State: string(j.State), Attempt: j.Attempt, MaxAttempts: j.MaxAttempts, Reason: j.Reason, LastError: j.LastError, Node: j.Node}
 	if !j.Next.IsZero() {
 		next := j.Next.Truncate(time.Second)
 		w.Next = &next
