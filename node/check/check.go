@@ -68,6 +68,7 @@ func (s surroundings) run(ctx context.Context, c *config.Config) []config.Fault 
 		func() []config.Fault { return pipeline(c.Inference) },
 		func() []config.Fault { return s.listener(ctx, "[admin] listen", c.Admin.Listen) },
 		func() []config.Fault { return s.admin(c.Admin) },
+		func() []config.Fault { return s.audit(ctx, c) },
 	}
 	found := make([][]config.Fault, len(parts))
 	var wg sync.WaitGroup
