@@ -98,7 +98,6 @@ type Job struct {
 	Reason      string     `json:"reason,omitempty"`
 	LastError   string     `json:"last_error,omitempty"`
 	Node        string     `json:"node,omitempty"`  // that took it last, where several share the work
-	Node        string     `json:"node,omitempty"`  // that took it last, where several share the work
 	Stage       string     `json:"stage,omitempty"` // of a running analysis
 	Done        int        `json:"done,omitempty"`
 	Total       int        `json:"total,omitempty"`
