@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build codecs runtime peers demo test race lint fuzz vulnerabilities sbom bench validate soak evaluate browser-test clean
+.PHONY: help build codecs runtime peers demo test race lint fuzz vulnerabilities sbom bench validate soak cluster-test evaluate browser-test clean
 
 GO      ?= go
 PYTHON  ?= python3
@@ -54,7 +54,7 @@ endef
 
 # The peers that pulmonode is tried against, as program:package.
 PEERS := storescp:dcmtk Orthanc:orthanc gdcmscu:libgdcm-tools dciodvfy:dicom3tools opj_compress:libopenjp2-tools ojph_compress:openjph-tools pdftotext:poppler-utils xmllint:libxml2-utils
-peers: ## DCMTK, Orthanc, GDCM and others, which tests and benchmarks meet
+peers: ## DCMTK, Orthanc, GDCM, PostgreSQL and others, which tests and benchmarks meet
 	@missing=""; \
 	for p in $(PEERS); do command -v $${p%%:*} >/dev/null || [ -e $${p%%:*} ] || missing="$$missing $${p##*:}"; done; \
 	if [ -n "$$missing" ]; then $(call apt,$$missing); fi
@@ -122,6 +122,10 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 
 bench: build runtime peers .venv-test/done .cache/dicom-rs/bin/dicom-storescp ## pulmonode beside its peers, each pair in one run; writes bench.json
 	$(GO) run ./cmd/bench
+
+cluster-test: PEERS := /usr/lib/postgresql:postgresql
+cluster-test: codecs build runtime peers ## three nodes on one PostgreSQL behind a load balancer, killed and paused; figures
+	PULMONODE_CLUSTER=1 PULMONODE_BINARY=$(CURDIR)/bin/pulmonode $(GO) test -count=1 -v -timeout 30m -run '^TestCluster' ./cmd/pulmonode
 
 SOAK ?= 10m
 soak: build peers .venv-test/done ## good peers and hostile ones at once for SOAK (10m)
