@@ -146,12 +146,13 @@ func (a *analyst) make(ctx context.Context, log *zap.Logger, k store.Key, c stor
 	for stage, seconds := range r.TimingsS {
 		a.metrics.AnalysisSeconds.WithLabelValues(stage).Observe(seconds)
 	}
-	event := log.Info
+	fields := []zap.Field{zap.String("outcome", string(r.Outcome)), zap.String("reason", r.Reason), zap.Int("nodules", len(r.Nodules)),
+		zap.Int("attempt", try.Number), zap.Duration("took", time.Since(began))}
 	if r.Outcome == result.OutcomeFailed {
-		event = log.Error
+		log.Error("analysis_ended", fields...)
+	} else {
+		log.Info("analysis_ended", fields...)
 	}
-	event("analysis_ended", zap.String("outcome", string(r.Outcome)), zap.String("reason", r.Reason), zap.Int("nodules", len(r.Nodules)),
-		zap.Int("attempt", try.Number), zap.Duration("took", time.Since(began)))
 	return a.store.Generation(k, c.Generation)
 }
 
