@@ -53,7 +53,7 @@ define apt
 endef
 
 # The peers that pulmonode is tried against, as program:package.
-PEERS := storescp:dcmtk Orthanc:orthanc gdcmscu:libgdcm-tools dciodvfy:dicom3tools opj_compress:libopenjp2-tools ojph_compress:openjph-tools pdftotext:poppler-utils xmllint:libxml2-utils
+PEERS := storescp:dcmtk Orthanc:orthanc gdcmscu:libgdcm-tools dciodvfy:dicom3tools opj_compress:libopenjp2-tools ojph_compress:openjph-tools pdftotext:poppler-utils xmllint:libxml2-utils /usr/lib/postgresql:postgresql
 peers: ## DCMTK, Orthanc, GDCM, PostgreSQL and others, which tests and benchmarks meet
 	@missing=""; \
 	for p in $(PEERS); do command -v $${p%%:*} >/dev/null || [ -e $${p%%:*} ] || missing="$$missing $${p##*:}"; done; \
