@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/node/audit"
 	"github.com/pulmonode/pulmonode/node/store"
 )
@@ -27,7 +28,7 @@ func (n *Node) retention(ctx context.Context) {
 	began := time.Now()
 	look := time.NewTicker(roomEvery)
 	defer look.Stop()
-	k := keeper{node: n, clock: clock{settled: clockSettles}}
+	k := keeper{node: n, storage: n.config.Storage, clock: clock{settled: clockSettles}}
 	for {
 		if !k.turn(ctx, time.Now(), time.Since(began)) {
 			select {
@@ -46,6 +47,7 @@ func (n *Node) retention(ctx context.Context) {
 // of the monotonic clock.
 type keeper struct {
 	node    *Node
+	storage config.Storage
 	clock   clock
 	ageing  time.Duration // when to look at ages again
 	making  time.Duration // when to make room again
@@ -56,7 +58,7 @@ type keeper struct {
 func (k *keeper) turn(ctx context.Context, now time.Time, since time.Duration) (more bool) {
 	n := k.node
 	trusted := k.clock.trusted(now, since)
-	below := int64(n.config.Storage.MakeRoomBelow())
+	below := int64(k.storage.MakeRoomBelow())
 	free, err := n.store.Free()
 	if err != nil {
 		n.log.Error("retention_failed", zap.Error(err))
@@ -64,7 +66,7 @@ func (k *keeper) turn(ctx context.Context, now time.Time, since time.Duration) (
 	}
 	r := store.Retention{AtMost: retainAtOnce}
 	if trusted && since >= k.ageing {
-		r.Keep = time.Duration(n.config.Storage.Keep)
+		r.Keep = k.storage.Keep.Std()
 	}
 	if free >= below {
 		k.cramped = false
@@ -76,7 +78,7 @@ func (k *keeper) turn(ctx context.Context, now time.Time, since time.Duration) (
 	}
 	removed, err := n.retain(ctx, now, r)
 	if r.Keep > 0 && err == nil {
-		_, err = n.store.ForgetRemoved(now, time.Duration(n.config.Storage.KeepRecord))
+		_, err = n.store.ForgetRemoved(now, k.storage.KeepRecord.Std())
 	}
 	if err != nil && ctx.Err() == nil {
 		n.log.Error("retention_failed", zap.Error(err))

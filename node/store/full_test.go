@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pulmonode/pulmonode/dimse/dataset"
 	"github.com/pulmonode/pulmonode/inference/result"
@@ -90,6 +91,43 @@ func TestDiskFullAndBack(t *testing.T) {
 	}
 	if again, _ := fill(t, s, keyB); again < n-1 {
 		t.Errorf("only %d instances fit after the removal of %d", again, n)
+	}
+}
+
+// A disk without a free byte still loses no record of what is deleted from it:
+// the instances make the room for it.
+func TestRetentionOnAFullDisk(t *testing.T) {
+	s, err := Open(smallDisk(t, "8m"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	mustPut(t, s, keyA, "1.2.3.1.1", slice)
+	if err := s.WriteClosing(Closing{Key: keyA, Generation: 1, Closed: closedAt, Instances: []string{"1.2.3.1.1"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WriteGeneration(keyA, 1, filesOf(0), Manifest{Outcome: result.OutcomeNone}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(s.Dir(), "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := len(slice); size > 0; {
+		if n, err := f.WriteString(slice[:size]); err != nil {
+			size = min(n, size-1)
+		}
+	}
+	f.Close()
+	removed, err := s.Retain(t.Context(), time.Now(), Retention{RoomBelow: 1 << 20}, func(Key, string) bool { return true })
+	if err != nil || len(removed) != 1 {
+		t.Fatalf("deleted %v, %v", removed, err)
+	}
+	if r, err := s.Removed(keyA); err != nil || r.Generation != 1 || r.Reason != ForRoom || len(r.Objects) != 1 {
+		t.Errorf("the record: %+v, %v", r, err)
+	}
+	if left, err := os.ReadDir(s.removing()); err != nil || len(left) > 0 {
+		t.Errorf("removing/ holds %v, %v", left, err)
 	}
 }
 
