@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/pulmonode/pulmonode/inference/onnx"
 	"github.com/pulmonode/pulmonode/inference/refine"
 	"github.com/pulmonode/pulmonode/inference/result"
 )
@@ -109,7 +108,7 @@ func (p *Pipeline) find(ctx context.Context, img *image, r *result.Result, watch
 	if search.Dropped > 0 {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("%d places looked like nodules; the %d most likely were judged, the others were not", len(candidates)+search.Dropped, len(candidates)))
 	}
-	nodules, err := refine.Find(ctx, &img.ct, p.refine, candidates, p.refineOptions(p.refine.Metadata), watch.of(StageRefine))
+	nodules, err := refine.Find(ctx, &img.ct, p.refine, candidates, p.refineOptions(), watch.of(StageRefine))
 	if err != nil {
 		return nil, err
 	}
@@ -121,10 +120,6 @@ func (p *Pipeline) find(ctx context.Context, img *image, r *result.Result, watch
 		}
 	}
 	return nodules, nil
-}
-
-func (p *Pipeline) refineOptions(model *onnx.Metadata) refine.Options {
-	return refine.Options{Model: model, Batch: batches[p.refine.Provider].slabs, Workers: p.o.Threads, Flips: true}
 }
 
 // pictures returns the slices that pictures are drawn from: each nodule's key

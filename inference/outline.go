@@ -11,16 +11,12 @@ import (
 	"github.com/pulmonode/pulmonode/inference/volume"
 )
 
-// Outline draws and rates the one nodule that is known to be at a place, and so
-// does not ask whether it is one: Probability says what the model thinks of
-// that, to be held against NoduleThreshold. The nodule is nil when no contour
-// was drawn. Evaluations of stage 2 alone use it.
+// Outline draws and rates the one nodule that is known to be at a place. The
+// nodule is nil when no contour was drawn, or it is not believed (see
+// Options.KeepAll). Evaluations of stage 2 alone use it.
 func (p *Pipeline) Outline(ctx context.Context, ct *volume.Volume, at refine.Candidate) (*refine.Nodule, error) {
-	model := *p.refine.Metadata
-	model.Thresholds = maps.Clone(model.Thresholds)
-	model.Thresholds["nodule"] = 0
 	img := refine.CT{Grid: ct.Grid, HU: ct.HU, NX: ct.NX, NY: ct.NY, NZ: ct.NZ, Planes: ct.Slabs}
-	found, err := refine.Find(ctx, &img, p.refine, []refine.Candidate{at}, p.refineOptions(&model), nil)
+	found, err := refine.Find(ctx, &img, p.refine, []refine.Candidate{at}, p.refineOptions(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("outline: %w", err)
 	}
@@ -28,6 +24,16 @@ func (p *Pipeline) Outline(ctx context.Context, ct *volume.Volume, at refine.Can
 		return nil, nil
 	}
 	return &found[0], nil
+}
+
+// refineOptions are those of stage 2.
+func (p *Pipeline) refineOptions() refine.Options {
+	model := *p.refine.Metadata
+	if p.o.KeepAll {
+		model.Thresholds = maps.Clone(model.Thresholds)
+		model.Thresholds["nodule"] = 0
+	}
+	return refine.Options{Model: &model, Batch: batches[p.refine.Provider].slabs, Workers: p.o.Threads, Flips: true}
 }
 
 // Thresholds are those of stage 2, on calibrated probabilities: "nodule" and the

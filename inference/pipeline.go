@@ -27,7 +27,10 @@ type Options struct {
 	Localize       string // model file of stage 1; "": the shipped one
 	Refine         string // model file of stage 2; "": the shipped one
 	Threads        int    // CPU threads of an analysis; 0: one per core
-	Log            func(msg string)
+	// KeepAll keeps what stage 2 does not believe to be a nodule, with its
+	// probability. For evaluations: no such result may reach a report.
+	KeepAll bool
+	Log     func(msg string)
 
 	// The SHA-256, hexadecimal, that files must have; empty: a known library, any model.
 	RuntimeSHA256                []string

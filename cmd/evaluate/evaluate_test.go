@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/sbinet/npyio/npz"
+
+	"github.com/pulmonode/pulmonode/inference/result"
 )
 
 func rated(p float64, label bool, patient string) score {
@@ -182,5 +184,29 @@ func TestPatientsCrossNoFold(t *testing.T) {
 	write("fold-1", "b_1\nc_1\n")
 	if _, err := (options{folds: folds}).tests(nodules); err == nil || !strings.Contains(err.Error(), "c_1") {
 		t.Errorf("an unknown nodule: %v", err)
+	}
+}
+
+func TestFROC(t *testing.T) {
+	solid := map[string][]int{"texture": {5, 4}}
+	scans := []scan{
+		{places: []place{{Diameter: 8, Ratings: solid}, {Diameter: 20, Ratings: map[string][]int{"texture": {1, 2}}}},
+			found: []found{{0.9, 0}, {0.8, -1}, {0.7, 0}, {0.3, 1}}},
+		{found: []found{{0.6, -1}, {0.2, -1}}},
+	}
+	points := froc(scans, func(place) bool { return true })
+	for perScan, want := range map[float64]float64{0: 0.5, 0.5: 0.5, 1: 1, 8: 1} {
+		if got := sensitivity(points, perScan); got != want {
+			t.Errorf("at %g false positives a scan: %g, want %g", perScan, got, want)
+		}
+	}
+	if got := sensitivity(froc(scans, place.solid), 0); got != 1 {
+		t.Errorf("the solid one: %g", got)
+	}
+	s := scan{places: []place{{Center: [3]float64{0, 0, 0}, Diameter: 4}, {Center: [3]float64{20, 0, 0}, Diameter: 30}}}
+	for at, want := range map[float64]int{0: 0, 4.9: 0, 5.1: 1, 34: 1, 36: -1, -6: -1} {
+		if got := s.nearest(result.Point{at}); got != want {
+			t.Errorf("a finding at %g: nodule %d, want %d", at, got, want)
+		}
 	}
 }

@@ -5,7 +5,7 @@
 // A folder holds nodules.npz and index.csv. Each nodule is presented to stage 2
 // at the centre of its consensus, as stage 1 would present it, and drawn on its
 // own CT voxels; whether the two stages find it in a whole scan is another
-// question.
+// question, which -series asks.
 package main
 
 import (
@@ -35,6 +35,8 @@ func main() {
 	flag.StringVar(&o.keys, "keys", "", "only the nodules whose keys this file lists, one a line")
 	flag.StringVar(&o.folds, "folds", "", "cross-validation: folder of folders, each with refine.onnx, localize.onnx where it has its own, and keys.txt, the nodules that these never saw")
 	flag.StringVar(&o.scores, "scores", "", "a CSV file for what was said of each nodule; empty: none")
+	flag.StringVar(&o.series, "series", "", "instead of -data: folder of folders, each a whole CT series, to find nodules in")
+	flag.StringVar(&o.truth, "truth", "", "with -series: folder of NAME.json, the nodules of series NAME (center_lps_mm, diameter_mm, ratings)")
 	flag.StringVar(&o.models.Localize, "localize", "", "model of stage 1; empty: the shipped one")
 	flag.StringVar(&o.models.Refine, "refine", "", "model of stage 2; empty: the shipped one")
 	flag.StringVar(&o.models.Provider, "provider", "auto", "auto, cuda or cpu")
@@ -44,10 +46,11 @@ func main() {
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if o.data == "" || flag.NArg() > 0 {
+	if (o.data == "") == (o.series == "") || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
+	o.models.KeepAll = true
 	o.models.RuntimeLibrary = os.Getenv("PULMONODE_RUNTIME_LIBRARY")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -58,12 +61,15 @@ func main() {
 }
 
 type options struct {
-	data, json, pictures, keys, folds, scores string
-	models                                    inference.Options
-	rounds                                    int
+	data, json, pictures, keys, folds, scores, series, truth string
+	models                                                   inference.Options
+	rounds                                                   int
 }
 
 func run(ctx context.Context, o options, out io.Writer) error {
+	if o.series != "" {
+		return o.scans(ctx, out)
+	}
 	nodules, err := readFolder(o.data)
 	if err != nil {
 		return err
@@ -117,6 +123,20 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	return os.WriteFile(o.json, append(b, '\n'), 0o644)
+}
+
+func (o options) scans(ctx context.Context, out io.Writer) error {
+	p, err := inference.Open(o.models)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	scans, err := readScans(ctx, p, o.series, o.truth)
+	if err != nil {
+		return err
+	}
+	writeScans(out, scans, p.Thresholds()["nodule"])
+	return nil
 }
 
 // test is a pair of models and the nodules they are held against.
