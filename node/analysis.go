@@ -54,7 +54,7 @@ type analyst struct {
 	documents    documents
 	selection    series.Selection
 	destinations []job.Destination
-	thinnest     bool                 // of a study only the thinnest series
+	thinnest     bool // of a study only the thinnest series
 	reportSkip   bool
 	reportFail   bool
 	metrics      *admin.Metrics
