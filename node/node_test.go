@@ -238,6 +238,9 @@ type site struct {
 	parts    parts
 	node     *Node
 	logger   *zap.Logger
+
+	broken func() (mend func()) // of a disk that a test can break
+	mend   func()
 }
 
 func newSite(t *testing.T, change func(*site)) *site {

@@ -11,8 +11,11 @@ import (
 // turnaround measures from the last instance of a generation to its delivery, by
 // the times of the files: the instances may have come to another process. A
 // clock that was stepped between the two makes the time useless, and below zero
-// it is left out.
+// it is left out, as is what a person had delivered again.
 func (n *Node) turnaround(k store.Key, j job.Deliver) {
+	if again, err := n.store.SentAgain(k, j.Generation, j.Destination); err != nil || again {
+		return
+	}
 	closings, err := n.store.Closings(k)
 	if err != nil {
 		return

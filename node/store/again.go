@@ -26,6 +26,16 @@ func (s *Store) SetReceiptsAside(k Key, n int, destination string) error {
 	return nil
 }
 
+// SentAgain reports whether receipts of a destination for generation n were set
+// aside: it had the results before.
+func (s *Store) SentAgain(k Key, n int, destination string) (bool, error) {
+	if err := k.Valid(); err != nil {
+		return false, err
+	}
+	former, err := numbersIn(filepath.Join(s.folder(k), numbered("generation", n), receiptsAside), escapeName(destination), "")
+	return len(former) > 0, err
+}
+
 const receiptsAside = "receipts-aside"
 
 func (s *Store) setReceiptsAside(from, aside, name string) error {

@@ -52,6 +52,11 @@ func TestReceiptsAreSetAside(t *testing.T) {
 	if after, err := s.Changed(keyA); err != nil || !after.After(before) {
 		t.Errorf("the change is not seen: %v, %v", after, err)
 	}
+	for name, want := range map[string]bool{"the pacs": true, "the pacs-1": false, "ris": false} {
+		if again, err := s.SentAgain(keyA, 1, name); err != nil || again != want {
+			t.Errorf("%s was sent it again: %v, %v", name, again, err)
+		}
+	}
 	must(s.SetReceiptsAside(keyA, 1, "the pacs-1"))
 	kept, err := filepath.Glob(filepath.Join(dir, "series", keyA.Study, keyA.Series, "generation-1", "receipts-aside", "*", "2.25.7.json"))
 	must(err)
