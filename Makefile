@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build codecs runtime peers demo test race lint fuzz vulnerabilities sbom bench validate soak cluster-test evaluate browser-test clean
+.PHONY: help build codecs runtime peers demo test race lint fuzz vulnerabilities sbom bench validate soak day cluster-test evaluate browser-test clean
 
 GO      ?= go
 PYTHON  ?= python3
@@ -130,6 +130,11 @@ cluster-test: codecs build runtime peers ## three nodes on one PostgreSQL behind
 SOAK ?= 10m
 soak: build peers .venv-test/done ## good peers and hostile ones at once for SOAK (10m)
 	$(GO) run ./cmd/soak -for $(SOAK)
+
+DAY ?= 10m
+day: build runtime ## a day of a hospital in DAY (10m): senders, destinations, faults, every promise checked, capacity
+	@mkdir -p .cache
+	$(GO) run ./cmd/day -for $(DAY) -picture .cache/day.png -json .cache/day.json
 
 # OHIF comes without its dependencies: only its built pages are served.
 VALIDATE := .cache/validate

@@ -16,26 +16,51 @@ import (
 
 // clock is the wall clock of another process, which it steps: of that process
 // alone, and without its knowledge. Programs in Go and in C ask the kernel's vDSO
-// for the time; in the process's copy of it the answer is changed on the way, as
+// for the time; in the process's copy of it the answers are changed on the way, as
 // a debugger sets a breakpoint. Its monotonic clock goes on as it was, as it does
 // where an administrator sets the clock.
 type clock struct {
 	offset time.Duration
-	memory int64 // where the process adds the offset from
+	memory []int64 // where the process adds the offset from
 	pid    int
 }
 
-// answer is __vdso_clock_gettime (edi: the clock, rsi: where to write it) with an
-// offset added to CLOCK_REALTIME, whose seconds stand behind the code.
-var answer = []byte{
-	0xB8, 0xE4, 0, 0, 0, // mov eax, 228 (clock_gettime)
-	0x0F, 0x05, // syscall
-	0x85, 0xFF, // test edi, edi
-	0x75, 0x0A, // jne to ret
-	0x48, 0x8B, 0x0D, 0x06, 0, 0, 0, // mov rcx, [rip+6]
-	0x48, 0x01, 0x0E, // add [rsi], rcx
-	0xC3,       // ret
-	0x90, 0x90, // to a multiple of 8
+// answers are the vDSO's functions with an offset added, whose seconds stand
+// behind the code.
+var answers = map[string][]byte{
+	// edi: the clock, rsi: where to write it. The offset is CLOCK_REALTIME's.
+	"__vdso_clock_gettime": {
+		0xB8, 228, 0, 0, 0, // mov eax, clock_gettime
+		0x0F, 0x05, // syscall
+		0x85, 0xFF, // test edi, edi
+		0x75, 10, // jne to ret
+		0x48, 0x8B, 0x0D, 6, 0, 0, 0, // mov rcx, [rip+6]
+		0x48, 0x01, 0x0E, // add [rsi], rcx
+		0xC3,       // ret
+		0x90, 0x90, // to a multiple of 8
+	},
+	// rdi: where to write it. SQLite asks so.
+	"__vdso_gettimeofday": {
+		0xB8, 96, 0, 0, 0, // mov eax, gettimeofday
+		0x0F, 0x05, // syscall
+		0x48, 0x85, 0xFF, // test rdi, rdi
+		0x74, 10, // je to ret
+		0x48, 0x8B, 0x0D, 5, 0, 0, 0, // mov rcx, [rip+5]
+		0x48, 0x01, 0x0F, // add [rdi], rcx
+		0xC3, // ret
+		0x90,
+	},
+	// rdi: where to write it besides.
+	"__vdso_time": {
+		0xB8, 201, 0, 0, 0, // mov eax, time
+		0x0F, 0x05, // syscall
+		0x48, 0x03, 0x05, 10, 0, 0, 0, // add rax, [rip+10]
+		0x48, 0x85, 0xFF, // test rdi, rdi
+		0x74, 3, // je to ret
+		0x48, 0x89, 0x07, // mov [rdi], rax
+		0xC3, // ret
+		0x90,
+	},
 }
 
 // begin starts the process with a clock that can be stepped. It is stopped
@@ -100,20 +125,24 @@ func (c *clock) patch() error {
 	if err != nil {
 		return err
 	}
+	c.memory = nil
 	for _, s := range symbols {
-		if s.Name != "__vdso_clock_gettime" {
+		code, ok := answers[s.Name]
+		if !ok {
 			continue
 		}
-		if s.Size < uint64(len(answer)+8) || s.Value%8 != 0 {
-			return fmt.Errorf("its vDSO leaves %d bytes at %#x", s.Size, s.Value)
+		if s.Size < uint64(len(code)+8) || s.Value%8 != 0 {
+			return fmt.Errorf("its vDSO leaves %d bytes at %#x for %s", s.Size, s.Value, s.Name)
 		}
-		if _, err := f.WriteAt(answer, low+int64(s.Value)); err != nil {
+		if _, err := f.WriteAt(code, low+int64(s.Value)); err != nil {
 			return err
 		}
-		c.memory = low + int64(s.Value) + int64(len(answer))
-		return c.set(c.offset)
+		c.memory = append(c.memory, low+int64(s.Value)+int64(len(code)))
 	}
-	return errors.New("its vDSO has no clock_gettime")
+	if len(c.memory) != len(answers) {
+		return fmt.Errorf("its vDSO has %d of the %d functions that tell the time", len(c.memory), len(answers))
+	}
+	return c.set(c.offset)
 }
 
 // set steps the clock to so much after the true time.
@@ -123,8 +152,10 @@ func (c *clock) set(offset time.Duration) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := f.WriteAt(binary.LittleEndian.AppendUint64(nil, uint64(offset/time.Second)), c.memory); err != nil {
-		return err
+	for _, at := range c.memory {
+		if _, err := f.WriteAt(binary.LittleEndian.AppendUint64(nil, uint64(offset/time.Second)), at); err != nil {
+			return err
+		}
 	}
 	c.offset = offset
 	return nil

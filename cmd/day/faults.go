@@ -31,7 +31,7 @@ var misfortunes = []fault{
 	{8, "kill -9 while slices come in", killWhenReceiving},
 	{8.8, "kill -9 while it analyses", killWhenAnalysing},
 	{9.5, "PACS down for an hour", downForAnHour("pacs")},
-	{10.6, "clock two hours back while retries wait", clockBack},
+	{10.8, "RIS without room, clock two hours back meanwhile", clockBack},
 	{12.5, "kill -9 between SEG and SR", killAtReport},
 	{13.3, "kill -9 between object and receipt", killAtReceipt},
 	{14, "disk full for half an hour", diskFull},
@@ -104,13 +104,13 @@ func (d *day) step(offset time.Duration) error {
 }
 
 // clockBack steps the clock back while a delivery waits for its next attempt, and
-// leaves it there: a time to try again must not become two hours later.
+// leaves it there: what is to be tried again in seconds must not wait for hours.
 func clockBack(ctx context.Context, d *day) error {
-	if d.stepped != nil {
-		return d.step(0)
-	}
+	ris := d.sink("ris")
+	ris.room(false)
+	defer ris.room(true)
 	if err := d.moment(ctx, d.when(ctx, func(s admin.Series) bool {
-		return s.State == admin.Delivering && strings.Contains(s.Sentence, "attempts failed")
+		return s.State == admin.Delivering && strings.Contains(s.Sentence, "ris is tried again")
 	})); err != nil {
 		return err
 	}

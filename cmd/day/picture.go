@@ -87,7 +87,7 @@ func (p *picture) write(path, title string, panels []panel) error {
 	for i, e := range p.events {
 		said := fmt.Sprintf("%d  %s", i+1, e.Name)
 		if e.Note != "" {
-			said += " (did not happen)"
+			said += " (not made)"
 		}
 		p.text(marginLeft+i%3*400, below+i/3*legend+8, ink, said)
 	}

@@ -44,6 +44,7 @@ type sink struct {
 	asked    int
 	lost     int
 	hook     func(o *object) // before it answers
+	full     bool
 	server   *dimse.Server
 	answered sync.WaitGroup
 }
@@ -130,7 +131,10 @@ func (s *sink) keep(uid string, o *object) (dimse.Status, func(*object)) {
 	defer s.mu.Unlock()
 	s.came++
 	status := dimse.Success
-	if s.odd && s.came%7 == 0 {
+	switch {
+	case s.full:
+		status = dimse.OutOfResources
+	case s.odd && s.came%7 == 0:
 		status = strange[s.came/7%len(strange)]
 	}
 	if sum, again := s.sums[uid]; again && sum != o.sum {
@@ -152,6 +156,13 @@ func (s *sink) fault(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = append(s.faults, s.name+": "+fmt.Sprintf(format, args...))
+}
+
+// room says whether it has room for more.
+func (s *sink) room(yes bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = !yes
 }
 
 // holds is what the destination has.
