@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build codecs runtime peers demo test race lint fuzz vulnerabilities sbom bench validate soak day cluster-test evaluate browser-test clean
+.PHONY: help build codecs runtime peers demo test race lint fuzz vulnerabilities sbom alerts bench validate soak day cluster-test evaluate browser-test clean
 
 GO      ?= go
 PYTHON  ?= python3
@@ -53,7 +53,7 @@ define apt
 endef
 
 # The peers that pulmonode is tried against, as program:package.
-PEERS := storescp:dcmtk Orthanc:orthanc gdcmscu:libgdcm-tools dciodvfy:dicom3tools opj_compress:libopenjp2-tools ojph_compress:openjph-tools pdftotext:poppler-utils xmllint:libxml2-utils /usr/lib/postgresql:postgresql
+PEERS := storescp:dcmtk Orthanc:orthanc gdcmscu:libgdcm-tools dciodvfy:dicom3tools opj_compress:libopenjp2-tools ojph_compress:openjph-tools pdftotext:poppler-utils promtool:prometheus xmllint:libxml2-utils /usr/lib/postgresql:postgresql
 peers: ## DCMTK, Orthanc, GDCM, PostgreSQL and others, which tests and benchmarks meet
 	@missing=""; \
 	for p in $(PEERS); do command -v $${p%%:*} >/dev/null || [ -e $${p%%:*} ] || missing="$$missing $${p##*:}"; done; \
@@ -96,6 +96,12 @@ sbom: codecs build runtime ## what the program consists of, as CycloneDX, into d
 	@$(GO) run $(CYCLONEDX) bin -json -std -noserial -notimestamp -version "$(VERSION)" -output .cache/modules.json bin/pulmonode
 	@$(GO) run ./cmd/sbom -library $(LIBRARY) -linked "$(LINKED)" <.cache/modules.json >dist/pulmonode.cdx.json.part
 	@mv dist/pulmonode.cdx.json.part dist/pulmonode.cdx.json; echo "dist/pulmonode.cdx.json"
+
+alerts: PEERS := promtool:prometheus
+alerts: peers ## the alert rules, their tests and the scrape configuration, by promtool
+	promtool check config deploy/prometheus/prometheus.yml
+	promtool test rules deploy/prometheus/alerts_test.yml
+	$(GO) test -run 'Alert|Dashboard|Metric' ./node/admin
 
 # Go 1.26 may call the end of FUZZTIME a failure (golang/go#75804, mended in 1.27).
 # That says this and nothing else; what an input broke, a hang or a crash says more.
