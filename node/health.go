@@ -95,7 +95,7 @@ func (n *Node) ready(context.Context) []admin.Check {
 			checks[i].Sentence = err.Error()
 		}
 	}
-	return checks
+	return append(checks, n.others()...)
 }
 
 func (n *Node) listening() error {

@@ -114,7 +114,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 
 	shared := job.Options{URL: c.Queue.URL, PasswordFile: c.Queue.PasswordFile, Lease: time.Duration(c.Queue.Lease), Failed: n.fail}
 	if shared.URL != "" {
-		shared.Node, shared.Settings = c.NodeName(), settings(c)
+		shared.Node, shared.Settings = c.NodeName(), c.Fingerprints()
 	}
 	n.store, err = store.Open(c.Storage.DataDir, store.Options{
 		StopReceivingBelow: int64(c.Storage.StopReceivingBelow), Installation: c.InstallationName(), Version: Version(), Node: shared.Node,

@@ -1,34 +1,28 @@
 package node
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"fmt"
+	"strings"
 
-	"github.com/pulmonode/pulmonode/config"
+	"github.com/pulmonode/pulmonode/node/admin"
 )
 
-// settings are fingerprints of what all nodes that share the work must have set
-// alike, for what comes of a series depends on it: by section of node.toml.
-func settings(c *config.Config) map[string]string {
-	sections := map[string]any{
-		"[node] ae_title, installation": []string{c.Node.AETitle, c.InstallationName()},
-		"[storage] keep":                c.Storage.Keep,
-		"[[destination]]":               c.Destination,
-		"[complete]":                    c.Complete,
-		"[select]":                      c.Select,
-		"[inference] localize, refine":  []string{c.Inference.Localize, c.Inference.Refine},
-		"[output]":                      c.Output,
-		"[queue] max_attempts":          c.Queue.MaxAttempts,
+// others is what readiness says of the nodes that share the work. That one of them
+// has other settings is no reason to send this one nothing.
+func (n *Node) others() []admin.Check {
+	if n.config.Queue.URL == "" {
+		return nil
 	}
-	prints := make(map[string]string, len(sections))
-	for name, value := range sections {
-		b, err := json.Marshal(value)
-		if err != nil {
-			continue // of plain values: it does not happen
+	var names, differ []string
+	for _, p := range n.queue.Peers() {
+		names = append(names, p.Name)
+		if sections := p.Differs(n.config.Fingerprints()); len(sections) > 0 {
+			differ = append(differ, fmt.Sprintf("settings differ from node %s: %s", p.Name, strings.Join(sections, ", ")))
 		}
-		sum := sha256.Sum256(b)
-		prints[name] = hex.EncodeToString(sum[:8])
 	}
-	return prints
+	said := "no other node shares the work"
+	if len(names) > 0 {
+		said = "the work is shared with " + strings.Join(names, ", ")
+	}
+	return []admin.Check{{Name: "nodes", OK: true, Sentence: strings.Join(append([]string{said}, differ...), "; ")}}
 }

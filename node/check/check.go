@@ -62,10 +62,12 @@ func (s surroundings) run(ctx context.Context, c *config.Config) []config.Fault 
 	parts := []func() []config.Fault{
 		func() []config.Fault { return s.listener(ctx, "[node] listen", c.Node.Listen) },
 		func() []config.Fault { return append(inUse(c.Storage), s.disk(c.Storage)...) },
+		func() []config.Fault { return permissions(c) },
 		func() []config.Fault { return s.listener(ctx, "[tls] listen", c.TLS.Listen) },
 		func() []config.Fault { return s.certificates("[tls]", c.TLS) },
 		func() []config.Fault { return s.destinations(ctx, c) },
 		func() []config.Fault { return pipeline(c.Inference) },
+		func() []config.Fault { return s.queue(ctx, c) },
 		func() []config.Fault { return s.listener(ctx, "[admin] listen", c.Admin.Listen) },
 		func() []config.Fault { return s.admin(c.Admin) },
 		func() []config.Fault { return s.audit(ctx, c) },

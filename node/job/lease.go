@@ -221,7 +221,11 @@ func (q *Queue) beat(ctx context.Context) error {
 			return err
 		}
 	}
-	return q.lookAround(ctx)
+	if err := q.lookAround(ctx); err != nil {
+		return err
+	}
+	q.compare(q.Peers())
+	return nil
 }
 
 // lost drops all work: another node took this one for dead.
@@ -303,7 +307,6 @@ func (q *Queue) lookAround(ctx context.Context) error {
 	q.mu.Lock()
 	q.nodes.peers, q.nodes.first = peers, first
 	q.mu.Unlock()
-	q.compare(peers)
 	return nil
 }
 

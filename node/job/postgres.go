@@ -150,24 +150,31 @@ func reach(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// CheckURL tries the shared database without changing it: nil when a node could
-// work with it.
-func CheckURL(ctx context.Context, o Options) error {
+// Look tries the shared database without changing it and lists the nodes that
+// live. The error is nil when a node could work with it.
+func Look(ctx context.Context, o Options) ([]Peer, error) {
 	c, err := postgresConfig(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	db := stdlib.OpenDB(*c)
 	defer db.Close()
 	if err := reach(ctx, db); err != nil {
-		return err
+		return nil, err
 	}
-	var may bool
-	if err := db.QueryRowContext(ctx, `SELECT has_schema_privilege(current_schema(), 'CREATE')`).Scan(&may); err != nil {
-		return fmt.Errorf("[queue] url: %w", err)
+	var may, made bool
+	if err := db.QueryRowContext(ctx, `SELECT has_schema_privilege(current_schema(), 'CREATE'), to_regclass('pulmonode_node') IS NOT NULL`).Scan(&may, &made); err != nil {
+		return nil, fmt.Errorf("[queue] url: %w", err)
 	}
 	if !may {
-		return errors.New("[queue] url: the user may not create tables in the database: GRANT CREATE ON SCHEMA public TO it, or make it the database's owner")
+		return nil, errors.New("[queue] url: the user may not create tables in the database: GRANT CREATE ON SCHEMA public TO it, or make it the database's owner")
 	}
-	return nil
+	if !made {
+		return nil, nil
+	}
+	q := &Queue{opts: o, db: db, nodes: &nodes{lease: o.Lease}}
+	if err := q.lookAround(ctx); err != nil {
+		return nil, fmt.Errorf("[queue] url: %w", err)
+	}
+	return q.nodes.peers, nil
 }
