@@ -24,7 +24,7 @@ Nothing is left behind.`,
 		Args:    exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, faults := config.Load(path)
-			faults = append(faults, check.Run(c.Context(), cfg)...)
+			faults = append(append(faults, check.File(path, cfg)...), check.Run(c.Context(), cfg)...)
 			if asJSON {
 				if faults == nil {
 					faults = []config.Fault{}
