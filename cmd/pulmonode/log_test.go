@@ -1,13 +1,47 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
 	"testing"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/pulmonode/pulmonode/config"
 )
+
+// A line says when, with the zone: nodes and scanners are not all in one.
+func TestTimesOfTheLogHaveTheirZone(t *testing.T) {
+	for _, format := range []string{"json", "console"} {
+		out := filepath.Join(t.TempDir(), "log")
+		f, err := os.Create(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stderr := os.Stderr
+		os.Stderr = f
+		log, err := logger(config.Log{Level: "info", Format: format})
+		os.Stderr = stderr
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Info("started")
+		f.Close()
+		line, err := os.ReadFile(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stamp := regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:?\d\d)`).Find(line)
+		if stamp == nil || !bytes.Contains(line, []byte("started")) {
+			t.Errorf("%s: %q", format, line)
+		}
+	}
+}
 
 // What an event costs in the log, and what it would cost with the standard
 // library's:
