@@ -144,6 +144,11 @@ func (s *Store) writeRecord(going string, now time.Time) (record *Removed, rubbi
 	if !ok {
 		return nil, "", fmt.Errorf("%s is no series", filepath.Base(going))
 	}
+	if reason != byPerson {
+		if err := s.putBack(going, k); err != nil {
+			return nil, "", err
+		}
+	}
 	record = recordOf(going, k)
 	record.Time, record.Reason = now.UTC(), reason
 	b, err := json.Marshal(record)

@@ -24,6 +24,8 @@ type Retention struct {
 const (
 	ForAge  = "age"  // it was kept for [storage] keep
 	ForRoom = "room" // the disk was filling
+
+	byPerson = "person"
 )
 
 // Retain deletes series that nobody waits for any more and returns what stays
@@ -183,7 +185,7 @@ func changed(folder string) (last time.Time, err error) {
 // Remove deletes a series with everything in it, whatever its state; its record
 // stays. A series that is not there is no error.
 func (s *Store) Remove(k Key) error {
-	_, _, err := s.removeIf(k, time.Now(), "person", func() bool { return true })
+	_, _, err := s.removeIf(k, time.Now(), byPerson, func() bool { return true })
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,6 +100,49 @@ func (s *Store) empty(folder string) error {
 		}
 	}
 	return nil
+}
+
+// putBack returns instances to a series that was taken away which no closing
+// names: between the last look at it and that moment another node confirmed them.
+// Of nodes that share nothing the locks keep that from happening.
+func (s *Store) putBack(going string, k Key) error {
+	if s.options.Node == "" {
+		return nil
+	}
+	var closed []string
+	if numbers, err := numbersIn(going, "closed", ".json"); err != nil {
+		return err
+	} else if len(numbers) > 0 {
+		c := &Closing{}
+		if err := readJSON(filepath.Join(going, numbered("closed", numbers[len(numbers)-1])+".json"), c); err != nil {
+			return err
+		}
+		closed = c.Instances
+	}
+	entries, err := os.ReadDir(filepath.Join(going, "instances"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	folder := filepath.Join(s.folder(k), "instances")
+	back := 0
+	for _, e := range entries {
+		uid, ok := strings.CutSuffix(e.Name(), ".dcm")
+		if !ok || slices.Contains(closed, uid) {
+			continue
+		}
+		if err := s.makeFolder(folder); err != nil {
+			return err
+		}
+		err := s.fs.renameNew(filepath.Join(going, "instances", e.Name()), filepath.Join(folder, e.Name()))
+		if err != nil && !errors.Is(err, fs.ErrExist) { // its sender was quicker
+			return err
+		}
+		back++
+	}
+	if back == 0 {
+		return nil
+	}
+	return s.syncs.sync(folder)
 }
 
 // ID is the data folder's own, by which nodes know that they share one.

@@ -4,8 +4,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/pulmonode/pulmonode/inference/result"
 )
 
 func TestWhoSharesAFolderAndWhoDoesNotAreTold(t *testing.T) {
@@ -65,5 +69,32 @@ func TestNodesKnowWhetherTheirFolderIsOne(t *testing.T) {
 	}
 	if len(ids) != 2 {
 		t.Errorf("%v", ids)
+	}
+}
+
+// A slice that another node confirms while a series is being deleted stays.
+func TestDeletingKeepsWhatAnotherNodeConfirmsMeanwhile(t *testing.T) {
+	a := testStore(t, Options{Node: "a"})
+	b, err := Open(a.Dir(), Options{Node: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	mustPut(t, a, keyA, "1.2.3.1.1", "old")
+	c := Closing{Key: keyA, Generation: 1, Closed: closedAt, Instances: []string{"1.2.3.1.1"}}
+	for _, err := range []error{a.WriteClosing(c), a.WriteGeneration(keyA, 1, filesOf(0), Manifest{Outcome: result.OutcomeNone})} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	removed, err := a.Retain(t.Context(), time.Now().Add(time.Hour), Retention{Keep: time.Minute}, func(Key, string) bool {
+		mustPut(t, b, keyA, "1.2.3.1.2", "late") // after the last look
+		return true
+	})
+	if err != nil || len(removed) != 1 || removed[0].Generation != 1 {
+		t.Errorf("%+v, %v", removed, err)
+	}
+	if uids, err := b.InstanceUIDs(keyA); err != nil || !slices.Equal(uids, []string{"1.2.3.1.2"}) {
+		t.Errorf("kept %v, %v", uids, err)
 	}
 }
