@@ -355,3 +355,15 @@ func FuzzUnframe(f *testing.F) {
 		}
 	})
 }
+
+func TestEveryCodeIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/audit.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range table {
+		if c.cid != 0 && !strings.Contains(string(text), c.Value) || !strings.Contains(string(text), c.Meaning) {
+			t.Errorf("docs/audit.md does not say what %s %s is for", c.Value, c.Meaning)
+		}
+	}
+}
