@@ -63,7 +63,6 @@ func (s surroundings) run(ctx context.Context, c *config.Config) []config.Fault 
 		func() []config.Fault { return s.listener(ctx, "[node] listen", c.Node.Listen) },
 		func() []config.Fault { return append(inUse(c.Storage), s.disk(c.Storage)...) },
 		func() []config.Fault { return permissions(c) },
-		func() []config.Fault { return permissions(c) },
 		func() []config.Fault { return s.listener(ctx, "[tls] listen", c.TLS.Listen) },
 		func() []config.Fault { return s.certificates("[tls]", c.TLS) },
 		func() []config.Fault { return s.destinations(ctx, c) },
