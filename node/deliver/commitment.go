@@ -136,7 +136,13 @@ func (s *Sender) waitFor(p *sending, receipts map[string]store.Receipt) (*sendin
 		return nil, nil
 	}
 	p.left = waits
-	if asked := s.asked.open(p.k, p.n, p.d.Name); !asked.IsZero() && now.Sub(asked) < AskAgain {
+	asked := s.asked.open(p.k, p.n, p.d.Name)
+	for _, f := range waits { // another node may have asked
+		if last := receipts[f.SOPInstanceUID].AskedLast; last.After(asked) {
+			asked = last
+		}
+	}
+	if !asked.IsZero() && now.Sub(asked) < AskAgain {
 		return nil, &UncommittedError{p.d.Name, len(waits), asked}
 	}
 	return p, nil
@@ -162,11 +168,23 @@ func (p *sending) ask() error {
 			return nil // the results were set aside while they were sent
 		}
 		request.Instances = append(request.Instances, dimse.Instance{SOPClassUID: f.SOPClassUID, SOPInstanceUID: f.SOPInstanceUID})
-		if r.Asked.IsZero() {
+		first := r.Asked.IsZero()
+		if first {
 			r.Asked = now.UTC()
+		}
+		if p.s.Store.Shared() {
+			r.AskedLast = now.UTC()
+		}
+		if first || p.s.Store.Shared() {
 			if err := p.s.Store.WriteReceipt(p.k, p.n, p.d.Name, f.SOPInstanceUID, r); err != nil {
 				return err
 			}
+		}
+	}
+	if p.s.Store.Shared() {
+		err := p.s.Store.WriteQuestion(request.TransactionUID, store.Question{Key: p.k, Generation: p.n, Destination: p.d.Name, Files: p.left, Time: now.UTC()}, GiveUp)
+		if err != nil {
+			return err
 		}
 	}
 	answered, heard := context.WithCancel(p.ctx)
@@ -177,7 +195,7 @@ func (p *sending) ask() error {
 		err = fmt.Errorf("it answered %v: look for the transaction %s in the destination's log", status, request.TransactionUID)
 	}
 	if err != nil {
-		p.s.asked.forget(request.TransactionUID)
+		p.s.forget(request.TransactionUID)
 		return fmt.Errorf("asking %s to answer for %d objects (storage commitment): %w", p.d.Name, len(request.Instances), err)
 	}
 	wait, cancel := context.WithTimeout(answered, cmp.Or(p.s.AnswerWithin, AnswerAtOnce))
@@ -230,6 +248,27 @@ func refusals(d Destination, files []store.ManifestFile, receipts map[string]sto
 	return errors.Join(list...)
 }
 
+// askedByAnother is a question that another node put, or this one before it was
+// started again.
+func (s *Sender) askedByAnother(transaction string) (question, bool) {
+	q, err := s.Store.Question(transaction)
+	if err != nil {
+		if !errors.Is(err, store.ErrNotExist) {
+			s.Log.Warn("commitment_not_known", zap.Error(err))
+		}
+		return question{}, false
+	}
+	return question{k: q.Key, n: q.Generation, destination: q.Destination, files: q.Files, at: q.Time, heard: func() {}}, true
+}
+
+// forget takes a question back that did not reach the destination.
+func (s *Sender) forget(transaction string) {
+	s.asked.forget(transaction)
+	if s.Store.Shared() {
+		s.Store.ForgetQuestion(transaction)
+	}
+}
+
 // committed takes an answer on the association that asked.
 func (s *Sender) committed(_ context.Context, r *dimse.CommitmentResult) dimse.Status {
 	status, _ := s.Committed(r)
@@ -244,6 +283,9 @@ func (s *Sender) Committed(r *dimse.CommitmentResult) (status dimse.Status, dest
 	s.answering.Lock()
 	defer s.answering.Unlock()
 	q, ok := s.asked.get(r.TransactionUID)
+	if !ok && s.Store.Shared() {
+		q, ok = s.askedByAnother(r.TransactionUID)
+	}
 	if !ok {
 		s.Log.Warn("commitment_of_unknown_transaction", zap.String("transaction", r.TransactionUID), zap.String("reason", "it was not asked since this node started; it is asked again if need be"))
 		return dimse.InvalidArgument, ""
@@ -286,6 +328,9 @@ func (s *Sender) Committed(r *dimse.CommitmentResult) (status dimse.Status, dest
 		}
 	}
 	s.asked.answered(r.TransactionUID)
+	if s.Store.Shared() {
+		s.Store.ForgetQuestion(r.TransactionUID)
+	}
 	s.Log.Info("committed", zap.String("destination", q.destination), zap.String("series", q.k.Series), zap.Int("generation", q.n),
 		zap.Int("committed", len(r.Committed)), zap.Int("failed", len(r.Failed)))
 	return dimse.Success, q.destination

@@ -210,6 +210,41 @@ func TestAnswerOnAnotherAssociation(t *testing.T) {
 	}
 }
 
+// Of several nodes one asks, and the load balancer brings the answer to another.
+func TestAnswerAtAnotherNode(t *testing.T) {
+	p := newArchive(t, saysNothing)
+	a := newCommitting(t, p.address)
+	a.store = generationOf(t, store.Options{Node: "a"})
+	a.sender.Store = a.store
+	files, err := store.Open(a.store.Dir(), store.Options{Node: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer files.Close()
+	b := &committing{t: t, store: files, now: a.now, d: a.d}
+	b.sender = &Sender{Store: files, CallingAE: "PULMONODE", Log: zap.NewNop(), Now: func() time.Time { return b.now }, AnswerWithin: 20 * time.Millisecond}
+	a.mustWait()
+	request := <-p.asked
+	b.mustWait() // without asking again
+	if calls, _, _ := p.seen(); calls != 1 {
+		t.Errorf("%d associations", calls)
+	}
+	if status, destination := b.sender.Committed(keepsAll(request)); status != dimse.Success || destination != "pacs" {
+		t.Fatalf("%v of %q", status, destination)
+	}
+	for _, c := range []*committing{a, b} {
+		if err := c.deliver(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := files.Question(request.TransactionUID); !errors.Is(err, store.ErrNotExist) {
+		t.Errorf("the question is kept: %v", err)
+	}
+	if calls, _, _ := p.seen(); calls != 1 {
+		t.Errorf("%d associations", calls)
+	}
+}
+
 // Each refusal counts as one attempt, so that an archive which never keeps what
 // it takes is not sent it for ever.
 func TestEachRefusalIsAnAttempt(t *testing.T) {

@@ -52,9 +52,11 @@ func object1(t *testing.T, class, uid string) []byte {
 	return b
 }
 
-func generation(t *testing.T) *store.Store {
+func generation(t *testing.T) *store.Store { return generationOf(t, store.Options{}) }
+
+func generationOf(t *testing.T, o store.Options) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.TempDir(), store.Options{})
+	s, err := store.Open(t.TempDir(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@
 //	                                              receipts/<destination>/<sop>.json
 //	                                              receipts-aside/<destination>-K/  of what a person had sent again
 //	                                 set-aside-N-K/                a generation moved away for a retry
+//	        /asked/<transaction>.json  what destinations were asked to answer for, by nodes that share the folder
 //	        /removing/               series that retention is deleting
 //	        /removed/<study>_<series>.json  what stays of a deleted series: how it ended, who has its results
 //

@@ -259,6 +259,7 @@ type Receipt struct {
 	Time           time.Time `json:"time"`
 
 	Asked      time.Time `json:"commitment_asked,omitzero"`       // first
+	AskedLast  time.Time `json:"commitment_asked_last,omitzero"`  // where nodes share the folder
 	Committed  bool      `json:"committed"`                       // it answers for the object
 	Unanswered bool      `json:"commitment_unanswered,omitempty"` // nobody asks any more
 	Refused    string    `json:"commitment_refused,omitempty"`    // why it does not: the object is sent again

@@ -20,6 +20,9 @@ import (
 // ErrNameTaken says that another process has this node's name.
 var ErrNameTaken = errors.New("another pulmonode of this name works on the data folder: give each node its own [node] name")
 
+// Shared reports whether several nodes may work on the folder.
+func (s *Store) Shared() bool { return s.options.Node != "" }
+
 // lockFolder takes the folder: alone, or together with others that share it.
 func lockFolder(dir string, shared bool) (*os.File, error) {
 	path := filepath.Join(dir, "lock")
