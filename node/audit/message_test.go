@@ -72,7 +72,7 @@ var hostile = map[string]string{
 	"markup":             `"/><x a='&amp;'>]]></AuditMessage><!--`,
 	"control characters": "CT\x001\x1b[31m\r\n<85>1 - - - - - -",
 	"no UTF-8":           "Pati\xff\xfeent\xc3",
-	"other writing":      "山田^太郎=やまだ^たろう  ‮gnirts",
+	"other writing":      "山田^太郎=やまだ^たろう  \u202egnirts",
 	"no characters":      "\uFFFE\uFFFF\U0010FFFF",
 	"endless":            strings.Repeat(`"`, 64<<10),
 	"a long name":        strings.Repeat("\U0001F4A9", 1000),

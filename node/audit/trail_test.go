@@ -84,7 +84,6 @@ type collecting struct {
 	mu       sync.Mutex
 	messages [][]byte
 	conns    map[net.Conn]bool
-	halt     bool // reads nothing
 	done     sync.WaitGroup
 }
 
