@@ -2,6 +2,7 @@ package admin
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,9 +14,11 @@ import (
 type view struct {
 	changed     time.Time
 	brought     *brought // nil while no instance can be read
-	instances   []string
+	instances   int      // that are here
+	closed      int      // of them in the last closing
+	asClosed    bool     // they are those of the last closing
 	closings    []Closing
-	last        *store.Closing
+	last        *store.Closing    // without its instances, which are many
 	generations []*store.Manifest // ascending
 	plans       map[int][]string  // destinations by generation
 	receipts    map[int]map[string]map[string]store.Receipt
@@ -52,8 +55,8 @@ type remembered struct {
 // same time.
 const settle = 2 * time.Second
 
-// maxRemembered bounds the memory of the views: some 100 KiB each at most.
-const maxRemembered = 5000
+// maxRemembered bounds the memory of the views: some 5 KiB each, 64 KiB at most.
+const maxRemembered = 20000
 
 func (vs *views) get(k store.Key) (*view, error) {
 	changed, err := vs.store.Changed(k)
@@ -70,34 +73,44 @@ func (vs *views) get(k store.Key) (*view, error) {
 		return old.view, nil
 	}
 	now := time.Now()
-	v := vs.read(k)
-	v.changed = changed
-	if ok && old.view.brought != nil {
-		v.brought = old.view.brought
-	} else {
-		v.brought = whatCame(vs.store, k, v.instances)
+	var known *brought
+	if ok {
+		known = old.view.brought
 	}
+	v := vs.read(k, known)
+	v.changed = changed
 	vs.mu.Lock()
 	defer vs.mu.Unlock()
-	if vs.known == nil || len(vs.known) >= maxRemembered {
+	if v.err != nil {
+		return v, nil
+	}
+	if vs.known == nil {
 		vs.known = make(map[store.Key]remembered)
 	}
-	if v.err == nil {
-		vs.known[k] = remembered{v, now}
+	for other := range vs.known {
+		if len(vs.known) < maxRemembered {
+			break
+		}
+		delete(vs.known, other)
 	}
+	vs.known[k] = remembered{v, now}
 	return v, nil
 }
 
-func (vs *views) read(k store.Key) *view {
+// read reads a series of which it may be known already what its instances say.
+func (vs *views) read(k store.Key, known *brought) *view {
 	s := vs.store
 	v := &view{plans: map[int][]string{}, receipts: map[int]map[string]map[string]store.Receipt{}}
 	fail := func(err error) *view {
 		v.err = err
 		return v
 	}
-	var err error
-	if v.instances, err = s.InstanceUIDs(k); err != nil {
+	instances, err := s.InstanceUIDs(k)
+	if err != nil {
 		return fail(err)
+	}
+	if v.instances, v.brought = len(instances), known; known == nil {
+		v.brought = whatCame(s, k, instances)
 	}
 	closings, err := s.Closings(k)
 	if err != nil {
@@ -106,7 +119,8 @@ func (vs *views) read(k store.Key) *view {
 	for i, c := range closings {
 		v.closings = append(v.closings, Closing{c.Generation, c.Closed.Reason, c.Closed.Time, len(c.Instances), c.Expected})
 		if i == len(closings)-1 {
-			v.last = &closings[i]
+			v.last, v.closed, v.asClosed = &closings[i], len(c.Instances), slices.Equal(instances, c.Instances)
+			v.last.Instances = nil
 		}
 	}
 	conflicts, err := s.Conflicts(k)

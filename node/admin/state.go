@@ -21,7 +21,7 @@ type Progress struct {
 // of its analysis, if it runs.
 func derive(k store.Key, v *view, jobs []job.Job, destinations []job.Destination, p *Progress) Detail {
 	d := Detail{
-		Series:      Series{Study: k.Study, Series: k.Series, Instances: len(v.instances), Changed: v.changed, Destinations: []Stand{}},
+		Series:      Series{Study: k.Study, Series: k.Series, Instances: v.instances, Changed: v.changed, Destinations: []Stand{}},
 		Closings:    append([]Closing{}, v.closings...),
 		Generations: []Generation{},
 		Conflicts:   append([]string{}, v.conflicts...),
@@ -73,10 +73,10 @@ func stateOf(d *Detail, v *view) (State, string) {
 	case v.err != nil:
 		return Failed, fmt.Sprintf("The series cannot be read: %v.", v.err)
 	case v.last == nil:
-		return Receiving, fmt.Sprintf("%s so far; the series is not complete yet.", count(len(v.instances), "instance", "instances"))
-	case !slices.Equal(v.instances, v.last.Instances):
+		return Receiving, fmt.Sprintf("%s so far; the series is not complete yet.", count(v.instances, "instance", "instances"))
+	case !v.asClosed:
 		return Receiving, fmt.Sprintf("%s after generation %d was closed; they open generation %d.",
-			count(max(len(v.instances)-len(v.last.Instances), 1), "instance came", "instances came"), v.last.Generation, v.last.Generation+1)
+			count(max(v.instances-v.closed, 1), "instance came", "instances came"), v.last.Generation, v.last.Generation+1)
 	}
 	m := v.manifest(v.last.Generation)
 	if m == nil {
