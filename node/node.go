@@ -214,6 +214,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	n.admin = admin.New(admin.Options{
 		Alive: n.Alive, Facts: n.facts(),
 		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: inference.Version, ShowPatient: c.Admin.ShowPatient,
+		AETitle: c.Node.AETitle, Node: shared.Node,
 		Algorithm: n.algorithm,
 		Ready:     n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Deliver: n.deliverAgain, Access: c.Admin, Entered: n.auditor.entered, Viewed: n.auditor.accessed, Log: log,
 	})

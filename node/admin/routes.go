@@ -25,8 +25,12 @@ func (s *Server) routes() []route {
 		{"GET", "/readyz", nothing, s.readyz},
 		{"GET", "/metrics", toView, metrics.ServeHTTP},
 
+		{"GET", "/api/v1/openapi.json", toView, description},
+		{"GET", "/api/v1/status", toView, s.status},
 		{"GET", "/api/v1/series", toView, s.list},
 		{"GET", "/api/v1/series/{study}/{series}", toView, s.detail},
+		{"GET", "/api/v1/series/{study}/{series}/{generation}/result", toView, s.resultJSON},
+		{"GET", "/api/v1/series/{study}/{series}/{generation}/pictures/{file}", toView, s.apiPicture},
 		{"POST", "/api/v1/series/{study}/{series}/retry", toOperate, s.change(s.opts.Retry)},
 		{"POST", "/api/v1/series/{study}/{series}/cancel", toOperate, s.change(s.opts.Cancel)},
 

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -28,7 +29,9 @@ type Options struct {
 	Destinations []job.Destination
 	Metrics      *Metrics
 	Version      string
-	ShowPatient  bool // name patients and accession numbers
+	AETitle      string
+	Node         string // its name, where several share the work
+	ShowPatient  bool   // name patients and accession numbers
 
 	// Ready lists the parts of the node and whether they are ready; Alive is an
 	// error when only a restart helps.
@@ -66,6 +69,8 @@ type Server struct {
 	access *access
 	http   http.Handler
 
+	started time.Time
+
 	surveying sync.Mutex
 	surveyed  *survey
 }
@@ -87,7 +92,7 @@ func New(o Options) *Server {
 	if o.Progress == nil {
 		o.Progress = func(store.Key) *Progress { return nil }
 	}
-	s := &Server{opts: o, views: views{store: o.Store}, access: newAccess(o.Access, o.Entered, o.Log)}
+	s := &Server{opts: o, views: views{store: o.Store}, access: newAccess(o.Access, o.Entered, o.Log), started: time.Now()}
 	s.census.take = s.countSeries
 	o.Metrics.registry.MustRegister(live{
 		queue: o.Queue, destinations: o.Destinations, store: o.Store, ready: o.Ready, alive: o.Alive, algorithm: o.Algorithm, census: &s.census, facts: o.Facts,
@@ -277,13 +282,39 @@ func (s *Server) change(do func(context.Context, store.Key, string) (string, err
 			s.fail(w, errRequest(err.Error()))
 			return
 		}
-		done, err := do(r.Context(), k, r.FormValue("destination"))
+		destination, err := destinationOf(r)
+		if err != nil {
+			s.fail(w, err)
+			return
+		}
+		done, err := do(r.Context(), k, destination)
 		if err != nil {
 			s.fail(w, err)
 			return
 		}
 		reply(w, http.StatusOK, Answer{Done: done})
 	}
+}
+
+// destinationOf reads the only parameter of a change. What is not understood is a
+// fault: a name that is misspelled must not turn one destination into all.
+func destinationOf(r *http.Request) (string, error) {
+	if err := r.ParseForm(); err != nil {
+		return "", errRequest("the parameters are damaged: encode their values")
+	}
+	given := r.Form["destination"]
+	delete(r.Form, "destination")
+	switch {
+	case len(r.Form) > 0:
+		return "", errRequest("there is a parameter that means nothing here: it takes destination")
+	case len(given) > 1:
+		return "", errRequest("destination is there more than once: leave one")
+	case len(given) == 0:
+		return "", nil
+	case given[0] == "" || len(given[0]) > maxSearch:
+		return "", errRequest("destination names none: leave the parameter out for all of them")
+	}
+	return given[0], nil
 }
 
 // statusOf is the HTTP status for an error.
@@ -304,7 +335,11 @@ func (s *Server) fail(w http.ResponseWriter, err error) {
 	if status == http.StatusInternalServerError {
 		s.opts.Log.Warn("admin_failed", zap.Error(err))
 	}
-	reply(w, status, Answer{Error: err.Error()})
+	said := err.Error()
+	if status == http.StatusNotFound {
+		said = "the node keeps nothing of this name: it never was here, is not made yet, or went when its time was up"
+	}
+	reply(w, status, Answer{Error: said})
 }
 
 func reply(w http.ResponseWriter, status int, body any) {

@@ -32,7 +32,7 @@ var both = []job.Destination{{Name: "pacs", Send: []string{"sr", "seg"}}, {Name:
 
 // house is a store and a queue that works nothing, and a server that shows them.
 type house struct {
-	t     *testing.T
+	t     testing.TB
 	store *store.Store
 	queue *job.Queue
 	*Server
@@ -42,7 +42,7 @@ type house struct {
 	answer   error
 }
 
-func newHouse(t *testing.T) *house {
+func newHouse(t testing.TB) *house {
 	t.Helper()
 	h := &house{t: t, ready: []Check{{Name: "disk", OK: true}}}
 	var err error
@@ -67,7 +67,7 @@ func newHouse(t *testing.T) *house {
 		Store: h.store, Queue: h.queue, Destinations: both, Metrics: NewMetrics(), Version: "v1",
 		Ready:    func(context.Context) []Check { return h.ready },
 		Progress: func(store.Key) *Progress { return h.progress },
-		Retry:    do("retry"), Cancel: do("cancel"),
+		Retry:    do("retry"), Cancel: do("cancel"), Deliver: do("deliver"),
 	})
 	return h
 }
