@@ -33,10 +33,15 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // hurried is a pace at which a test does not wait; nothing depends on it.
-var hurried = pace{dial: time.Minute, write: time.Minute, settle: 50 * time.Millisecond, first: time.Millisecond, worst: 20 * time.Millisecond, goodbye: time.Minute}
+var hurried = pace{dial: time.Minute, write: time.Minute, settle: time.Second, first: time.Millisecond, worst: 20 * time.Millisecond, goodbye: time.Minute}
 
 func hurry(o Options) Options {
-	o.Node, o.pace, o.again = us, hurried, time.Millisecond
+	o.Node, o.again = us, time.Millisecond
+	settle := o.pace.settle
+	o.pace = hurried
+	if settle > 0 {
+		o.pace.settle = settle
+	}
 	if o.Limit == 0 {
 		o.Limit = 64 << 20
 	}
@@ -173,6 +178,13 @@ func (c *collecting) keep(m []byte) {
 	c.mu.Unlock()
 }
 
+// came are the messages that came so far.
+func (c *collecting) came() [][]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.messages)
+}
+
 var numberedStudy = regexp.MustCompile(`ParticipantObjectID="1\.2\.3\.(\d+)"`)
 
 func numbersIn(messages [][]byte) (list []int) {
@@ -252,7 +264,7 @@ func TestEachWayToACollector(t *testing.T) {
 			if trail.lost.Load() != 0 {
 				t.Errorf("%d were lost", trail.lost.Load())
 			}
-			if got := numbersIn(c.messages); !slices.IsSorted(got) || len(got) != 60 {
+			if got := numbersIn(c.came()); !slices.IsSorted(got) || len(got) != 60 {
 				t.Errorf("%d messages came, in the order %v", len(got), got)
 			}
 		})
@@ -273,8 +285,8 @@ func TestACollectorThatIsNotTrustedGetsNothing(t *testing.T) {
 	if err := trail.Close(); err != nil {
 		t.Error(err)
 	}
-	if len(c.messages) != 0 || trail.Waiting() == 0 {
-		t.Errorf("%d messages came, %d bytes wait", len(c.messages), trail.Waiting())
+	if len(c.came()) != 0 || trail.Waiting() == 0 {
+		t.Errorf("%d messages came, %d bytes wait", len(c.came()), trail.Waiting())
 	}
 }
 
@@ -287,18 +299,15 @@ func observe() (*observer.ObservedLogs, *zap.Logger) {
 func TestACollectorThatIsDownForAWhile(t *testing.T) {
 	logged, log := observe()
 	first := collect(t, "tcp", "127.0.0.1:0", nil)
-	trail := open(t, Options{Network: "tcp", Address: first.address(), Spool: t.TempDir(), Log: log})
+	trail := open(t, Options{Network: "tcp", Address: first.address(), Spool: t.TempDir(), Log: log, pace: pace{settle: 4 * time.Second}})
 	record(trail, 0, 100)
-	until(t, "it had some", func() bool { first.mu.Lock(); defer first.mu.Unlock(); return len(first.messages) > 0 })
+	until(t, "it had some", func() bool { return len(first.came()) > 0 })
 	first.kill()
 	record(trail, 100, 300)
 	until(t, "the log says that it is down", func() bool { return logged.FilterMessage("audit_collector_down").Len() == 1 })
 	second := collect(t, "tcp", first.address(), nil)
 	until(t, "all came", func() bool {
-		got := slices.Concat(numbersIn(first.messages))
-		second.mu.Lock()
-		got = append(got, numbersIn(second.messages)...)
-		second.mu.Unlock()
+		got := append(numbersIn(first.came()), numbersIn(second.came())...)
 		slices.Sort(got)
 		return len(slices.Compact(got)) == 300
 	})
@@ -333,7 +342,7 @@ func TestACollectorThatClosesAtOnceHasNothing(t *testing.T) {
 			}
 		}
 	})
-	trail := open(t, Options{Network: "tcp", Address: l.Addr().String(), Spool: t.TempDir()})
+	trail := open(t, Options{Network: "tcp", Address: l.Addr().String(), Spool: t.TempDir(), pace: pace{settle: time.Minute}})
 	record(trail, 0, 5)
 	for range 3 {
 		<-accepted
@@ -398,9 +407,9 @@ func TestASpoolThatIsFull(t *testing.T) {
 	trail = open(t, o)
 	until(t, "the rest came", func() bool { return c.has(all-1, all) && trail.Waiting() == 0 })
 	trail.Close()
-	came := numbersIn(c.messages)
+	came := numbersIn(c.came())
 	slices.Sort(came)
-	told = bytes.Count(bytes.Join(c.messages, nil), []byte(`csd-code="110133"`))
+	told = bytes.Count(bytes.Join(c.came(), nil), []byte(`csd-code="110133"`))
 	if came[0] != gone-told && told == 0 || told == 0 {
 		t.Errorf("the first that came is %d, %d were lost, which the trail says %d times", came[0], gone, told)
 	}
@@ -480,7 +489,7 @@ func TestDeliveredMessagesStayDelivered(t *testing.T) {
 	record(trail, 20, 21)
 	until(t, "the new one came", func() bool { return c.has(20, 21) })
 	trail.Close()
-	if got := numbersIn(c.messages); len(got) != 21 {
+	if got := numbersIn(c.came()); len(got) != 21 {
 		t.Errorf("%d messages came: %v", len(got), got)
 	}
 }
@@ -577,9 +586,11 @@ func TestRecordingDoesNotWait(t *testing.T) {
 	for range maxBytes/maxMessage + 1 {
 		q.push(big)
 	}
+	q.mu.Lock()
 	if gone == 0 || q.bytes > maxBytes || len(q.waiting) > maxQueued {
 		t.Errorf("%d are lost, %d wait with %d bytes", gone, len(q.waiting), q.bytes)
 	}
+	q.mu.Unlock()
 	close(hangs)
 	close(q.stopped)
 	<-q.done
