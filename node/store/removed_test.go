@@ -144,3 +144,44 @@ func TestRecordsNameNoPatient(t *testing.T) {
 		t.Errorf("%s, %v", b, err)
 	}
 }
+
+// Of the nodes that share a folder one deletes at a time.
+func TestOneNodeDeletesAtATime(t *testing.T) {
+	dir := quickFolder(t)
+	a, b := sharing(t, dir, "a"), sharing(t, dir, "b")
+	mustPut(t, a, keyA, "1.2.3.1.1", "x")
+	for _, err := range []error{
+		a.WriteClosing(Closing{Key: keyA, Generation: 1, Closed: closedAt, Instances: []string{"1.2.3.1.1"}}),
+		a.WriteGeneration(keyA, 1, filesOf(0), Manifest{Outcome: result.OutcomeNone}),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	unlock, err := a.lockRemoved()
+	if err != nil {
+		t.Fatal(err)
+	}
+	any := func(Key, string) bool { return true }
+	later, r := time.Now().Add(time.Hour), Retention{Keep: time.Minute}
+	if removed, err := b.Retain(t.Context(), later, r, any); err != nil || len(removed) != 0 {
+		t.Errorf("while another node deletes: %v, %v", removed, err)
+	}
+	unlock()
+	if removed, err := b.Retain(t.Context(), later, r, any); err != nil || len(removed) != 1 {
+		t.Errorf("alone: %v, %v", removed, err)
+	}
+	if _, err := a.Removed(keyA); err != nil {
+		t.Errorf("the other node does not know: %v", err)
+	}
+}
+
+func sharing(t *testing.T, dir, node string) *Store {
+	t.Helper()
+	s, err := open(dir, Options{Node: node}, quickDisk{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
