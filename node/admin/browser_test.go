@@ -254,7 +254,7 @@ func TestBrowser(t *testing.T) {
 		tb := open(t, b, w.url, w.page(sending), nil)
 		tb.focus("cancel-1-pacs")
 		tb.press(kb.Enter)
-		tb.text("Cancel the work on this series?", "for pacs ends")
+		tb.text("Cancel the work on this series?", "of the delivery to pacs ends")
 		if s := w.job(sending, "pacs"); s != "queued" {
 			t.Errorf("before the answer the delivery is %s", s)
 		}

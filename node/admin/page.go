@@ -13,10 +13,8 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -229,16 +227,20 @@ type change struct {
 	Name     string
 	Question string
 	Button   string
-	What     string // what it will do, with %s for the destination's part
+	What     string // what it will do, with %s for
+	Every    string // all of them, or
+	One      string // one destination
 	Keep     string // the way back
 }
 
 // confirmed are the changes that a person is asked about first.
 var confirmed = map[string]change{
 	"cancel": {"cancel", "Cancel the work on this series?", "Cancel the work",
-		"What is queued, waits or runs of this series%s ends. What destinations have stays there. “Try again” takes it up later.", "Let it go on"},
+		"What is queued, waits or runs of %s ends. What destinations have stays there. “Try again” takes it up later.",
+		"this series", "the delivery to %s", "Let it go on"},
 	"deliver": {"deliver", "Deliver again?", "Deliver again",
-		"The same objects, with the same UIDs, are sent again%s, though it confirmed them before. An archive that still has them keeps one of each.", "Leave it"},
+		"The same objects, with the same UIDs, are sent again to %s confirmed them before. An archive that still has them keeps one of each.",
+		"every destination that", "%s, which", "Leave it"},
 }
 
 type confirmPage struct {
@@ -264,18 +266,15 @@ func (s *Server) confirm(w http.ResponseWriter, r *http.Request) {
 		s.failPage(w, errRequest("the address does not say what to do: go back to the series and choose there"))
 		return
 	}
-	destination, to := asked.Get("destination"), ""
-	if destination != "" {
+	destination, of := asked.Get("destination"), c.Every
+	if asked.Has("destination") {
 		if !s.configured(destination) {
 			s.failPage(w, errRequest("no destination is called so: go back to the series and choose there"))
 			return
 		}
-		to = " to " + destination
-		if c.Name == "cancel" {
-			to = " for " + destination
-		}
+		of = fmt.Sprintf(c.One, destination)
 	}
-	c.What = fmt.Sprintf(c.What, to)
+	c.What = fmt.Sprintf(c.What, of)
 	s.render(w, http.StatusOK, "confirm.html", confirmPage{s.sheet(c.Question, false), c, k.Study, k.Series, destination})
 }
 
@@ -302,8 +301,13 @@ func (s *Server) pageChange(name string, do func(context.Context, store.Key, str
 			s.failPage(w, errRequest(err.Error()))
 			return
 		}
+		destination, err := destinationOf(r)
+		if err != nil {
+			s.failPage(w, err)
+			return
+		}
 		outcome := name
-		_, err := do(r.Context(), k, r.PostFormValue("destination"))
+		_, err = do(r.Context(), k, destination)
 		if errors.Is(err, ErrNothing) {
 			outcome, err = "nothing", nil
 		}
@@ -320,30 +324,9 @@ func seriesAddress(k store.Key) string { return "/series/" + k.Study + "/" + k.S
 // picture serves a key image. Only what the manifest lists as a picture is
 // served, so no request reaches another file.
 func (s *Server) picture(w http.ResponseWriter, r *http.Request) {
-	none := func() { s.fault(w, http.StatusNotFound, "there is no picture at this address") }
-	n, err := strconv.Atoi(r.PathValue("generation"))
+	f, m, err := s.resultFile(r, pictureOf(r))
 	if err != nil {
-		none()
-		return
-	}
-	m, err := s.opts.Store.Generation(key(r), n)
-	if err != nil {
-		none()
-		return
-	}
-	name := r.PathValue("file")
-	if !slices.ContainsFunc(m.Files, func(f store.ManifestFile) bool { return f.Name == name && f.Kind == "png" }) {
-		none()
-		return
-	}
-	folder, err := s.opts.Store.GenerationFolder(key(r), n)
-	if err != nil {
-		none()
-		return
-	}
-	f, err := os.Open(filepath.Join(folder, name))
-	if err != nil {
-		none()
+		s.fault(w, http.StatusNotFound, "there is no picture at this address")
 		return
 	}
 	defer f.Close()

@@ -13,6 +13,7 @@ import (
 // survey is what the list and the node at a glance are made of.
 type survey struct {
 	made   time.Time
+	serves time.Duration
 	series []surveyed // the latest change first
 
 	analyses, running int        // that wait for their turn, that run
@@ -38,18 +39,22 @@ type glance struct {
 // Down says that the destination does not take what it is sent now.
 func (g glance) Down() bool { return g.LastError != "" }
 
-// surveyFor is how long a survey serves: however many look at the page, the
-// folders are gone through once in that time, by one of them.
-const surveyFor = time.Second
+// A survey serves for surveyFor, or surveyShare times as long as it took:
+// however many look at the page, of however many series, the folders are gone
+// through by one of them at a time, for a sixth of the time at most.
+const (
+	surveyFor   = time.Second
+	surveyShare = 5
+)
 
 // survey looks at every series.
 func (s *Server) survey(ctx context.Context) (*survey, error) {
 	s.surveying.Lock()
 	defer s.surveying.Unlock()
-	if s.surveyed != nil && time.Since(s.surveyed.made) < surveyFor {
+	if s.surveyed != nil && time.Since(s.surveyed.made) < s.surveyed.serves {
 		return s.surveyed, nil
 	}
-	n := &survey{}
+	n, began := &survey{}, time.Now()
 	at := map[string]int{}
 	for i, d := range s.opts.Destinations {
 		n.sent = append(n.sent, glance{Name: d.Name})
@@ -79,6 +84,7 @@ func (s *Server) survey(ctx context.Context) (*survey, error) {
 		return cmp.Or(b.Changed.Compare(a.Changed), cmp.Compare(a.Series.Series, b.Series.Series))
 	})
 	n.made = time.Now()
+	n.serves = max(surveyFor, surveyShare*n.made.Sub(began))
 	s.surveyed = n
 	return n, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -202,6 +203,7 @@ func TestListByStateAndPage(t *testing.T) {
 
 func TestHostileAddresses(t *testing.T) {
 	h := newHouse(t)
+	h.opts.Deliver = nil
 	h.slice(key1, 1, person1)
 	for address, want := range map[string]int{
 		"/?state=lost":                              400,
@@ -229,6 +231,7 @@ func TestHostileAddresses(t *testing.T) {
 		page1 + "/confirm?do=deliver":               400, // nothing can be, here
 		page1 + "/confirm?do=cancel&destination=%3": 400,
 		page1 + "/confirm?do=cancel&destination=no": 400,
+		page1 + "/confirm?do=cancel&destination=":   400,
 		page1 + "/confirm?do=cancel":                200,
 		page1 + "?said=%3Cscript%3E":                200,
 	} {
@@ -246,7 +249,7 @@ func TestButtons(t *testing.T) {
 	h := newHouse(t)
 	h.slice(key1, 1, person1)
 	h.close(1, "1.2.3.4.1")
-	says(t, h.body(page1+"/confirm?do=cancel&destination=pacs", http.StatusOK), `action="/series/1.2.3/1.2.3.4/cancel"`, `name="destination" value="pacs"`, "for pacs ends")
+	says(t, h.body(page1+"/confirm?do=cancel&destination=pacs", http.StatusOK), `action="/series/1.2.3/1.2.3.4/cancel"`, `name="destination" value="pacs"`, "of the delivery to pacs ends")
 	for _, c := range []struct {
 		path string
 		err  error
@@ -263,6 +266,13 @@ func TestButtons(t *testing.T) {
 		}
 	}
 	says(t, h.body(page1+"?said=nothing", http.StatusOK), "There was nothing to do")
+	h.asked = nil
+	h.answer = nil
+	for _, damaged := range []string{"?destination=%3", "?destination=", "?destination=pacs&destination=ris", "?destinations=pacs"} {
+		if w := h.ask("POST", page1+"/cancel"+damaged, nil); w.Code != http.StatusBadRequest || len(h.asked) > 0 {
+			t.Errorf("%s: %d, done %q", damaged, w.Code, h.asked)
+		}
+	}
 	h.answer = store.ErrNotExist
 	if w := h.ask("POST", page1+"/retry", nil); w.Code != http.StatusNotFound {
 		t.Errorf("a series that is not here: %d", w.Code)
@@ -275,7 +285,7 @@ func TestNodeAtAGlance(t *testing.T) {
 	h.slice(key1, 1, person1)
 	h.close(1, "1.2.3.4.1")
 	h.slice(store.Key{Study: "1.2.3", Series: "1.2.3.5"}, 1, person1)
-	says(t, h.body("/", http.StatusOK), "localize.onnx is missing.", "no models are loaded.", "analysis waits, the oldest since", "nothing delivered yet", `<p class="big">up to date</p>`)
+	says(t, h.body("/", http.StatusOK), "localize.onnx is missing.", "no models are loaded.", "analysis waits, the oldest for", "nothing delivered yet", `<p class="big">up to date</p>`)
 	if page := h.body("/", http.StatusOK); strings.Contains(page, "<strong>disk</strong>") {
 		t.Error("a part that is ready counts as a problem")
 	}
@@ -339,4 +349,41 @@ func FuzzListAddress(f *testing.F) {
 			t.Errorf("%q: %+v", raw, q)
 		}
 	})
+}
+
+// TestEveryPartOfASeriesPage renders what a series has seldom.
+func TestEveryPartOfASeriesPage(t *testing.T) {
+	h := newHouse(t)
+	next := time.Unix(2e9, 0)
+	first, last := time.Unix(1e9, 0), time.Unix(1e9+40, 0)
+	d := &Detail{
+		Series:        Series{Study: "1.2.3", Series: "1.2.3.4", State: Analysing, Sentence: "It runs.", Generation: 2, Instances: 3, Source: "CT1"},
+		FirstInstance: &first, LastInstance: &last, Conflicts: []string{"1.2.3.4.9"},
+		Closings: []Closing{{Generation: 1, Reason: "idle", Time: last, Instances: 2, Expected: 3}, {Generation: 2, Reason: "of its own", Time: last, Instances: 3}},
+		Generations: []Generation{
+			{Generation: 1, Outcome: result.OutcomeFailed, Reason: "the disk is broken", Written: last, Files: []string{"result.json"}},
+			{Generation: 2, Outcome: result.OutcomeNone, Written: last, Files: []string{"key-summary.png", "key-7.png"}, Warnings: []string{"a part only"}},
+		},
+		Analysis: &Job{State: "running", Stage: "localize", Done: 3, Total: 9},
+		Deliveries: []Delivery{
+			{Destination: "pacs", Generation: 1, State: "waiting", Sentence: "It waits.", Objects: 2, Job: &Job{State: "waiting", Next: &next, LastError: "connection refused"}},
+			{Destination: "ris", Generation: 2, State: "running", Sentence: "It runs.", Objects: 2, Stored: 1, First: &first, Last: &first, Job: &Job{State: "running", LastError: "timed out"}},
+			{Destination: "old", Generation: 2, State: "unconfigured", Sentence: "Gone."},
+		},
+	}
+	show := func(operate bool) string {
+		w := httptest.NewRecorder()
+		p := seriesPage{sheet: h.sheet("Series", true), D: d, Operate: operate, Retriable: operate, Cancellable: operate, Again: operate}
+		var results map[int]*result.Result
+		p.Generations, results = h.generations(key1, d)
+		p.Timeline = timeline(d, results)
+		h.render(w, http.StatusOK, "series.html", p)
+		return w.Body.String()
+	}
+	page := show(true)
+	says(t, page, `<progress id="progress" max="9" value="3">`, "Generation 1: The analysis failed", "the disk is broken", "a part only", "2 of 3 instances: nothing came any more", "of its own",
+		"Next attempt to deliver to pacs (generation 1)", "The attempt before: timed out", "1.2.3.4.9", "Partly delivered to ris (generation 2)", `alt="Slice with nodule 7 outlined."`, `id="retry-1-pacs"`, `id="cancel-2-ris"`)
+	if page := show(false); strings.Contains(page, "<button") {
+		t.Errorf("who may look only is offered buttons:\n%s", page)
+	}
 }
