@@ -3,18 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/inference/result"
 	"github.com/pulmonode/pulmonode/node/admin"
 )
@@ -23,31 +20,39 @@ func jobsCommand() *cobra.Command {
 	j := &jobs{}
 	c := &cobra.Command{
 		Use:   "jobs",
-		Short: "Show the series and their work; retry or cancel it",
-		Long:  "Asks the running node through its admin address ([admin] listen).",
+		Short: "Show the series and their work; retry, cancel or deliver it again",
+		Long: `Asks the running node through its admin address ([admin] listen), over TLS where it
+has a certificate. Where it asks who comes, name yourself with --user and put the
+password into ` + passwordVariable + ` or a file (--password-file), or show a certificate
+(--cert, --key).`,
 		Example: `  pulmonode jobs list --config /etc/pulmonode/node.toml
   pulmonode jobs list --state failed --json
   pulmonode jobs show 1.2.840.113619.2.55
-  pulmonode jobs retry 1.2.840.113619.2.55 --destination pacs`,
+  pulmonode jobs retry 1.2.840.113619.2.55 --destination pacs
+  pulmonode jobs deliver 1.2.840.113619.2.55 --destination pacs
+  pulmonode jobs list --admin https://node1:8042 --ca hospital.pem --user ann`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("jobs has no command %q; it has list, show, retry and cancel", args[0])}
+				return usageError{fmt.Errorf("jobs has no command %q; it has list, show, retry, cancel and deliver", args[0])}
 			}
 			return c.Help()
 		},
 	}
-	c.PersistentFlags().StringVar(&j.config, "config", "node.toml", "the node's configuration, for its admin address")
-	c.PersistentFlags().StringVar(&j.admin, "admin", "", "the admin address itself, for example 127.0.0.1:8042")
+	j.flags(c)
 	c.PersistentFlags().BoolVar(&j.json, "json", false, "print JSON")
-	c.AddCommand(j.list(), j.show(), j.act("retry", "Try failed work of a series again"), j.act("cancel", "Give up the waiting or running work of a series"))
+	c.AddCommand(j.list(), j.show(), j.act("retry", "Try failed work of a series again"), j.act("cancel", "Give up the waiting or running work of a series"),
+		j.act("deliver", "Send what destinations have confirmed once more: the same objects, UIDs and bytes"))
 	return c
 }
 
 type jobs struct {
-	config, admin string
-	json          bool
+	asker
+	json bool
 }
+
+// zoned is how times are shown: the reader's own, and which that is.
+const zoned = "2006-01-02 15:04:05 MST"
 
 func (j *jobs) list() *cobra.Command {
 	var state string
@@ -69,7 +74,7 @@ func (j *jobs) list() *cobra.Command {
 			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "SERIES\tSTATE\tSLICES\tCHANGED\t")
 			for _, s := range list.Series {
-				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", s.Series, s.State, s.Instances, s.Changed.Local().Format(time.DateTime), strings.ReplaceAll(s.Sentence, "\n", " "))
+				fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", s.Series, s.State, s.Instances, s.Changed.Local().Format(zoned), strings.ReplaceAll(s.Sentence, "\n", " "))
 			}
 			if err := w.Flush(); err != nil {
 				return err
@@ -113,7 +118,7 @@ func printDetail(out io.Writer, d *admin.Detail) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "series\t%s\nstudy\t%s\nstate\t%s\n\t%s\n", d.Series.Series, d.Study, d.State, d.Sentence)
 	for _, c := range d.Closings {
-		fmt.Fprintf(w, "generation %d\tclosed %s, %q, with %d slices\n", c.Generation, c.Time.Local().Format(time.DateTime), c.Reason, c.Instances)
+		fmt.Fprintf(w, "generation %d\tclosed %s, %q, with %d slices\n", c.Generation, c.Time.Local().Format(zoned), c.Reason, c.Instances)
 	}
 	for _, g := range d.Generations {
 		if g.Outcome == result.OutcomeSkipped || g.Outcome == result.OutcomeFailed {
@@ -123,7 +128,11 @@ func printDetail(out io.Writer, d *admin.Detail) error {
 		fmt.Fprintf(w, "\tresult %d: analysed, nodules found: %d\n", g.Generation, g.Nodules)
 	}
 	if a := d.Analysis; a != nil {
-		fmt.Fprintf(w, "analysis\t%s, attempt %d of %d %s\n", a.State, a.Attempt, a.MaxAttempts, a.Stage)
+		if a.State == "cancelled" {
+			fmt.Fprintf(w, "analysis\tcancelled by a person\n")
+		} else {
+			fmt.Fprintf(w, "analysis\t%s, attempt %d of %d %s\n", a.State, a.Attempt, a.MaxAttempts, a.Stage)
+		}
 		if a.LastError != "" {
 			fmt.Fprintf(w, "\t%s\n", a.LastError)
 		}
@@ -131,7 +140,7 @@ func printDetail(out io.Writer, d *admin.Detail) error {
 	for _, v := range d.Deliveries {
 		fmt.Fprintf(w, "to %s\tgeneration %d: %s, %d of %d objects. %s\n", v.Destination, v.Generation, v.State, v.Stored, v.Objects, v.Sentence)
 		if v.Job != nil && v.Job.Next != nil {
-			fmt.Fprintf(w, "\tnext attempt %s\n", v.Job.Next.Local().Format(time.DateTime))
+			fmt.Fprintf(w, "\tnext attempt %s\n", v.Job.Next.Local().Format(zoned))
 		}
 	}
 	for _, uid := range d.Conflicts {
@@ -193,46 +202,6 @@ func (j *jobs) path(ctx context.Context, uid string) (string, error) {
 	default:
 		return "", fmt.Errorf("%d series begin with %s; give the whole UID", len(found), uid)
 	}
-}
-
-// maxAnswer bounds what is read of an answer; a thousand series are below 1 MiB.
-const maxAnswer = 16 << 20
-
-// ask sends a request to the admin API and decodes the answer.
-func (j *jobs) ask(ctx context.Context, method, path string, into any) ([]byte, error) {
-	address := j.admin
-	if address == "" {
-		c, faults := config.Load(j.config)
-		if config.Fatal(faults) {
-			return nil, fmt.Errorf("%v (or name the node with --admin HOST:PORT)", faults[0])
-		}
-		address = c.Admin.Listen
-	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, nil)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	client := http.Client{Timeout: 30 * time.Second}
-	answer, err := client.Do(r)
-	if err != nil {
-		return nil, fmt.Errorf("no node answers at %s: is `pulmonode serve` running? (%w)", address, err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-	if err != nil {
-		return nil, fmt.Errorf("reading the node's answer: %w", err)
-	}
-	if answer.StatusCode >= 400 {
-		var a admin.Answer
-		if json.Unmarshal(body, &a) == nil && a.Error != "" {
-			return nil, fmt.Errorf("the node says: %s", a.Error)
-		}
-		return nil, fmt.Errorf("the node says: %s", answer.Status)
-	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return nil, fmt.Errorf("what answers at %s is no pulmonode: %w", address, err)
-	}
-	return body, nil
 }
 
 // print writes the API's own JSON.
