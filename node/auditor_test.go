@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,11 +37,8 @@ type told struct {
 			Meaning string `xml:"originalText,attr"`
 		} `xml:"EventTypeCode"`
 	} `xml:"EventIdentification"`
-	Participants []struct {
-		User string `xml:"UserID,attr"`
-		Host string `xml:"NetworkAccessPointID,attr"`
-	} `xml:"ActiveParticipant"`
-	Objects []struct {
+	Participants []participant `xml:"ActiveParticipant"`
+	Objects      []struct {
 		ID      string `xml:"ParticipantObjectID,attr"`
 		Name    string `xml:"ParticipantObjectName"`
 		Classes []struct {
@@ -48,6 +46,11 @@ type told struct {
 			Instances int    `xml:"NumberOfInstances,attr"`
 		} `xml:"ParticipantObjectDescription>SOPClass"`
 	} `xml:"ParticipantObjectIdentification"`
+}
+
+type participant struct {
+	User string `xml:"UserID,attr"`
+	Host string `xml:"NetworkAccessPointID,attr"`
 }
 
 // String is a line for a table: what happened, how it ended, by whom, to whom, and
@@ -318,5 +321,68 @@ func TestNoTrail(t *testing.T) {
 	}
 	if exists(filepath.Join(s.config.Storage.DataDir, "audit")) {
 		t.Error("a folder was made for it")
+	}
+}
+
+// Who comes in to the page, and who does not.
+func TestTrailOfPeople(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "audit.log")
+	s := newSite(t, func(s *site) { s.config.Audit.File = file })
+	s.start()
+	from := netip.MustParseAddr("10.1.2.9")
+	for _, e := range []admin.Entry{
+		{Address: from, User: "norma", By: "password"},
+		{Address: from, By: "password", Refused: "user"},
+		{Address: from, User: "norma", By: "password", Refused: "password"},
+		{Address: from, By: "password", Refused: "too_many_tries"},
+		{Address: from, By: "certificate", Refused: "certificate"},
+		{Address: from, User: "viktor", By: "password", Refused: "role"},
+	} {
+		s.node.auditor.entered(e)
+	}
+	s.node.auditor.accessed("norma", from, testKey)
+	s.node.auditor.accessed("norma", from, store.Key{Study: testStudy, Series: testSeries + ".2"}) // of the same study
+	s.node.auditor.accessed("viktor", from, testKey)
+	s.stop()
+	list, _ := trail(t, file)
+	want := []string{
+		"User Authentication Login E0 norma > PULMONODE 0",
+		"User Authentication Login E4 not asked > PULMONODE 0",
+		"User Authentication Login E4 norma > PULMONODE 0",
+		"Security Alert Node Authentication E8 PULMONODE > 10.1.2.9 0",
+		"Security Alert Node Authentication E8 PULMONODE > 10.1.2.9 0",
+		"Security Alert Use of Restricted Function E4 PULMONODE > viktor 0",
+		"DICOM Instances Accessed R0 norma > PULMONODE 0",
+		"DICOM Instances Accessed R0 viktor > PULMONODE 0",
+	}
+	if got := lines(list[1 : len(list)-1]); !slices.Equal(got, want) {
+		t.Errorf("the trail is\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	for _, m := range list[1 : len(list)-1] {
+		if !slices.ContainsFunc(m.Participants, func(p participant) bool { return p.Host == from.String() }) {
+			t.Errorf("%v does not say from where", m)
+		}
+	}
+}
+
+// A scan of the network fills neither the log nor the trail, and what was left out
+// is counted.
+func TestRefusalsAreBounded(t *testing.T) {
+	var r rate
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	const scans = 10000
+	told, left := 0, 0
+	for range scans { // in ten seconds
+		now = now.Add(time.Millisecond)
+		if n, ok := r.allow(now); ok {
+			told++
+			left += n
+		}
+	}
+	if told < 19 || told > 20 {
+		t.Errorf("%d of %d are told in ten seconds", told, scans)
+	}
+	if n, ok := r.allow(now.Add(time.Minute)); !ok || told+left+n != scans {
+		t.Errorf("%d told, %d and then %d left out: of %d", told, left, n, scans)
 	}
 }
