@@ -6,9 +6,11 @@
 // closings, generations, receipts) and the queue, so it cannot disagree with
 // them. Every state comes with a sentence.
 //
-// The listener is on loopback unless configured otherwise: there is no login,
-// and the pictures are a patient's. Requests that change something must come
-// from the page itself or from a program, never from another site, and on
-// loopback the Host must name this machine, so that a web page cannot reach it
-// by a name that it makes resolve here.
+// What may be asked for is one table (routes), each row with what it needs:
+// nothing, to view, or to operate. Who may is [admin]'s to say: on loopback
+// everybody unless it names a password file or an authority; any other address is
+// opened only with TLS and one of the two. Requests that change something must
+// come from the page itself or from a program, never from another site, and on
+// loopback the Host must name this machine, so that a web page cannot reach it by
+// a name that it makes resolve here.
 package admin
