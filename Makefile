@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build codecs runtime peers demo test race lint fuzz vulnerabilities sbom alerts bench validate soak day cluster-test evaluate browser-test clean
+.PHONY: help build codecs runtime peers demo test race lint fuzz vulnerabilities sbom deb package alerts bench validate soak day cluster-test evaluate browser-test clean
 
 GO      ?= go
 PYTHON  ?= python3
@@ -179,5 +179,19 @@ browser-test: peers ## the status page in a headless Chromium; makes docs/page*.
 	@$(MAKE) --no-print-directory $(AXE) || echo "axe-core could not be fetched: its test is skipped"
 	PULMONODE_SCREENSHOTS=$(CURDIR)/docs $(GO) test -count 1 -timeout 20m -run 'TestBrowser|TestScreenshots' -v ./node/admin
 
+# The package is built twice for its test: that of a later version has another node.toml.
+BUILD_DEB = TAGS=$(CODECS) GO=$(GO) deploy/debian/build $(LIBRARY) .cache/onnxruntime/onnxruntime-$(ORT)-*.whl
+deb: codecs runtime ## the Debian package, into dist/
+	@command -v dpkg-shlibdeps >/dev/null || { $(call apt,dpkg-dev); }
+	$(BUILD_DEB) dist
+
+package: deb ## the Debian package, and its life on a scratch copy of this machine: install, run, upgrade, downgrade, purge
+	@[ -x /lib/systemd/systemd ] && command -v lintian adduser >/dev/null || { $(call apt,systemd lintian adduser); }
+	@mkdir -p dist/test; { cat node.toml; echo "# of the next version"; } >dist/test/node.toml
+	DEB_VERSION=$$(deploy/debian/version)+next NODE_TOML=dist/test/node.toml $(BUILD_DEB) dist/test
+	@if command -v lintian >/dev/null; then lintian --fail-on error dist/pulmonode_*.deb; fi
+	$(GO) test -c -o dist/test/package.test ./deploy/debian
+	deploy/debian/scratch /mnt/test/package.test -test.v -test.run TestLife -test.timeout 30m
+
 clean: ## what was built; downloads and virtual environments too
-	rm -rf bin .cache .venv-test .venv-train bench.json validate.json
+	rm -rf bin dist .cache .venv-test .venv-train bench.json validate.json

@@ -18,6 +18,9 @@ import (
 // version is set by the linker.
 var version = "unknown"
 
+// more are the commands of builds with special tags.
+var more []func() *cobra.Command
+
 // usageError is a fault in how the command was called.
 type usageError struct{ error }
 
@@ -78,6 +81,9 @@ NOT FOR CLINICAL USE: results are verified by nobody.`,
 		jobsCommand(), passwordCommand(), srCommand(), phantomCommand(), versionCommand(),
 	} {
 		root.AddCommand(c)
+	}
+	for _, c := range more {
+		root.AddCommand(c())
 	}
 	return root
 }

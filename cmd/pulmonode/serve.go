@@ -49,8 +49,19 @@ systemd it says when it is ready, feeds the watchdog and tells its state.`,
 	return c
 }
 
+// defaultConfig is node.toml here, or that of an installed node.
+func defaultConfig() string {
+	const here, installed = "node.toml", "/etc/pulmonode/node.toml"
+	if _, err := os.Stat(here); err != nil {
+		if _, err := os.Stat(installed); err == nil {
+			return installed
+		}
+	}
+	return here
+}
+
 func configFlag(c *cobra.Command, path *string) {
-	c.Flags().StringVar(path, "config", "node.toml", "the configuration")
+	c.Flags().StringVar(path, "config", defaultConfig(), "the configuration")
 }
 
 // loadConfig reads a configuration, says its warnings on the standard error and
