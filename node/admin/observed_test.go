@@ -21,7 +21,7 @@ import (
 	"github.com/pulmonode/pulmonode/inference/result"
 )
 
-var update = flag.Bool("update", false, "write the table of metrics into OPERATIONS.md")
+var update = flag.Bool("update", false, "write anew what is made from the program: openapi.json, the table of metrics in OPERATIONS.md")
 
 const (
 	operationsFile = "../../OPERATIONS.md"

@@ -3,7 +3,6 @@ package admin
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -18,8 +17,6 @@ import (
 
 	"github.com/pulmonode/pulmonode/inference/result"
 )
-
-var update = flag.Bool("update", false, "write openapi.json anew")
 
 // operations says of each route of the API what it does and answers. The test
 // fails for a route that is missing here, and for one that is no route.
