@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -19,6 +21,7 @@ import (
 // never rests; then series come at random at parts of that rate.
 type capacity struct {
 	Cores int       `json:"cores"`
+	Busy  string    `json:"load_average"` // of the machine before and after: other work makes the figures worse
 	Kinds []capable `json:"kinds"`
 }
 
@@ -44,6 +47,7 @@ func wait(load, work, around float64) float64 { return around + work + load*work
 // measure sends bursts and then series at random.
 func (d *day) measure(ctx context.Context) (*capacity, error) {
 	c := &capacity{Cores: runtime.NumCPU()}
+	c.Busy = busy()
 	next := 10000
 	for _, k := range []struct {
 		what  string
@@ -51,8 +55,8 @@ func (d *day) measure(ctx context.Context) (*capacity, error) {
 		burst int
 		loads map[float64]int // series that come at that load
 	}{
-		{fmt.Sprintf("one lung, %d slices of %d x %d", aimedSlices, aimedColumns, aimedRows), false, 10, map[float64]int{0.5: 12, 0.8: 20}},
-		{"a chest, 150 slices of 512 x 512", true, 3, nil},
+		{fmt.Sprintf("one lung, %d slices of %d x %d", aimedSlices, aimedColumns, aimedRows), false, 8, map[float64]int{0.5: 8, 0.8: 12}},
+		{"a chest, 150 slices of 512 x 512", true, 2, nil},
 	} {
 		d.say("capacity: %s", k.what)
 		one := capable{What: k.what}
@@ -81,7 +85,17 @@ func (d *day) measure(ctx context.Context) (*capacity, error) {
 		}
 		c.Kinds = append(c.Kinds, one)
 	}
+	c.Busy += " to " + busy()
 	return c, nil
+}
+
+// busy is the machine's load average of the last minute.
+func busy() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if one, _, ok := strings.Cut(string(b), " "); err == nil && ok {
+		return one
+	}
+	return "?"
 }
 
 // come sends series, each so long after the one before, and returns for each how
@@ -148,7 +162,7 @@ func (d *day) come(ctx context.Context, next *int, whole bool, gaps []time.Durat
 }
 
 func (c *capacity) print(out io.Writer) {
-	fmt.Fprintf(out, "\ncapacity with %d cores, from the last instance to all destinations\n", c.Cores)
+	fmt.Fprintf(out, "\ncapacity with %d cores, from the last instance to all destinations; load average of the machine %s\n", c.Cores, c.Busy)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "series\tseries an hour\tload\tmean expected\tp50\tp95\tmost, measured")
 	for _, k := range c.Kinds {

@@ -20,6 +20,7 @@ import (
 // a debugger sets a breakpoint. Its monotonic clock goes on as it was, as it does
 // where an administrator sets the clock.
 type clock struct {
+	sqlite bool // the process has SQLite, which asks the kernel itself
 	offset time.Duration
 	memory []int64 // where the process adds the offset from
 	pid    int
@@ -63,6 +64,23 @@ var answers = map[string][]byte{
 	},
 }
 
+// sqliteAsks is modernc.org/libc's clock_gettime, by which SQLite asks the kernel
+// itself (ebx: the clock, rcx: where to write it, as Go passes arguments).
+const sqliteAsks = "modernc.org/libc.X__clock_gettime"
+
+var sqliteAnswer = []byte{
+	0x89, 0xDF, // mov edi, ebx
+	0x48, 0x89, 0xCE, // mov rsi, rcx
+	0xB8, 228, 0, 0, 0, // mov eax, clock_gettime
+	0x0F, 0x05, // syscall
+	0x85, 0xFF, // test edi, edi
+	0x75, 10, // jne to ret
+	0x48, 0x8B, 0x0D, 9, 0, 0, 0, // mov rcx, [rip+9]
+	0x48, 0x01, 0x0E, // add [rsi], rcx
+	0xC3, // ret
+	0x90, 0x90, 0x90, 0x90, 0x90,
+}
+
 // begin starts the process with a clock that can be stepped. It is stopped
 // before its first instruction, so that no thread of it is where the code changes.
 func (c *clock) begin(command *exec.Cmd) (err error) {
@@ -86,13 +104,13 @@ func (c *clock) begin(command *exec.Cmd) (err error) {
 	if !status.Stopped() {
 		return errors.New("the node ended before its first instruction")
 	}
-	if err := c.patch(); err != nil {
+	if err := c.patch(command.Path); err != nil {
 		return fmt.Errorf("changing the node's clock: %w", err)
 	}
 	return syscall.PtraceDetach(c.pid)
 }
 
-func (c *clock) patch() error {
+func (c *clock) patch(program string) error {
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", c.pid))
 	if err != nil {
 		return err
@@ -142,7 +160,41 @@ func (c *clock) patch() error {
 	if len(c.memory) != len(answers) {
 		return fmt.Errorf("its vDSO has %d of the %d functions that tell the time", len(c.memory), len(answers))
 	}
+	if c.sqlite {
+		at, err := sqliteIn(program)
+		if err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(sqliteAnswer, at); err != nil {
+			return err
+		}
+		c.memory = append(c.memory, at+int64(len(sqliteAnswer)))
+	}
 	return c.set(c.offset)
+}
+
+// sqliteIn is where a program has the function by which its SQLite asks for the
+// time.
+func sqliteIn(program string) (int64, error) {
+	e, err := elf.Open(program)
+	if err != nil {
+		return 0, err
+	}
+	defer e.Close()
+	symbols, err := e.Symbols()
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range symbols {
+		if s.Name != sqliteAsks {
+			continue
+		}
+		if e.Type != elf.ET_EXEC || s.Size < uint64(len(sqliteAnswer)+8) {
+			return 0, fmt.Errorf("%s of %d bytes can't be changed in it", s.Name, s.Size)
+		}
+		return int64(s.Value), nil
+	}
+	return 0, fmt.Errorf("%s has no %s", program, sqliteAsks)
 }
 
 // set steps the clock to so much after the true time.

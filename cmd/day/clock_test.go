@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		now := time.Now()
 		var other unix.Timeval
-		if err := unix.Gettimeofday(&other); err != nil { // as SQLite asks
+		if err := unix.Gettimeofday(&other); err != nil { // as C programs ask
 			panic(err)
 		}
 		var third unix.Time_t

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"image/png"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,7 +11,7 @@ import (
 	"time"
 )
 
-// A slow test: ten series, a kill -9 and a destination that is down, against the
+// A slow test: eight series, a kill -9 and a destination that is down, against the
 // built command.
 func TestShortDay(t *testing.T) {
 	if lib := os.Getenv("PULMONODE_RUNTIME_LIBRARY"); lib == "" {
@@ -24,7 +25,7 @@ func TestShortDay(t *testing.T) {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	var out bytes.Buffer
-	d := day{binary: binary, dir: "/tmp/g/short", length: 20 * time.Second, drain: 5 * time.Minute, count: 10, out: &out,
+	d := day{binary: binary, dir: "/tmp/g/short", length: 20 * time.Second, drain: 5 * time.Minute, count: 8, out: io.MultiWriter(&out, os.Stderr),
 		picture: filepath.Join(t.TempDir(), "day.png"),
 		faults: []fault{
 			{5, "clock two hours back", clockBack},

@@ -31,7 +31,7 @@ func main() {
 	if d.count == 0 {
 		d.count = int(math.Round(d.length.Seconds() / 3))
 	}
-	d.whole = min(d.count/60, 3)
+	d.whole = d.count / 150
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	d.dir = *keep

@@ -49,8 +49,9 @@ func plan(n, whole, anatomies int) (all []arrival) {
 	for i := range n {
 		p := planned{number: i + 1, anatomy: i % anatomies}
 		h := habit(i) % habits
-		if h == wrong || i%20 == 3 {
-			p.flaw = flawed[i/int(habits)%len(flawed)]
+		// Half of what scanners send is not for the node: scouts, thick slices, reformats.
+		if turn := i / int(habits) % 5; h == wrong || turn == 1 || turn == 3 {
+			p.flaw = flawed[(i+i/int(habits))%len(flawed)]
 		}
 		if h == interleaved && pair >= 0 {
 			all[pair].series = append(all[pair].series, p)

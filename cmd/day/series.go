@@ -25,7 +25,7 @@ const (
 )
 
 // says is what the sentence of a series that was skipped for its flaw has in it.
-var says = map[flaw]string{thick: "5.0 mm", few: "20", localizer: "localizer", derived: "DERIVED", gap: "gap"}
+var says = map[flaw]string{thick: "5.0 mm", few: "20", localizer: "localizer", derived: "DERIVED", gap: "slices are missing"}
 
 // instances makes the slices of a series in the order of their places. Study and
 // series have UIDs of the number alone, so the same number is the same series.
