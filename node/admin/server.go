@@ -222,12 +222,7 @@ func (s *Server) Detail(ctx context.Context, k store.Key) (*Detail, error) {
 	if err := k.Valid(); err != nil {
 		return nil, errRequest(err.Error())
 	}
-	// The queue first: what ends between the two looks is then in the files.
-	jobs, err := s.opts.Queue.Jobs(ctx, k.Study, k.Series)
-	if err != nil {
-		return nil, err
-	}
-	v, err := s.views.get(k)
+	d, err := s.stand(ctx, k)
 	if errors.Is(err, store.ErrNotExist) {
 		r, err := s.opts.Store.Removed(k)
 		if err != nil {
@@ -238,7 +233,6 @@ func (s *Server) Detail(ctx context.Context, k store.Key) (*Detail, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := s.derive(k, v, jobs)
 	first, last, err := arrived(s.opts.Store, k)
 	if err != nil {
 		return nil, err
@@ -249,11 +243,25 @@ func (s *Server) Detail(ctx context.Context, k store.Key) (*Detail, error) {
 	return d, nil
 }
 
+// stand is Detail of a series that is here, without when its instances came.
+func (s *Server) stand(ctx context.Context, k store.Key) (*Detail, error) {
+	// The queue first: what ends between the two looks is then in the files.
+	jobs, err := s.opts.Queue.Jobs(ctx, k.Study, k.Series)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.views.get(k)
+	if err != nil {
+		return nil, err
+	}
+	return s.derive(k, v, jobs), nil
+}
+
 // Settled reports whether nothing more is to be done for a series, and whether it
 // can be spared before its time: its results are at a destination, or there were
 // none to send.
 func (s *Server) Settled(ctx context.Context, k store.Key) (settled, spare bool) {
-	d, err := s.Detail(ctx, k)
+	d, err := s.stand(ctx, k)
 	if err != nil || slices.ContainsFunc(d.Deliveries, func(one Delivery) bool { return one.State != "delivered" && one.State != "unconfigured" }) {
 		return false, false
 	}

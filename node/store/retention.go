@@ -31,7 +31,7 @@ const (
 // Retain deletes series that nobody waits for any more and returns what stays
 // of them, the record that says what was deleted. A series goes only when every
 // instance of it was closed, the last closing has results, and may, which is
-// asked last and again under the lock, says that it can go for this reason. Its
+// asked last, and again under the lock, says that it can go for this reason. Its
 // age is that of its last change. Of several nodes on one folder one does it at a
 // time; the others delete nothing.
 func (s *Store) Retain(ctx context.Context, now time.Time, r Retention, may func(k Key, reason string) bool) ([]Removed, error) {
@@ -83,7 +83,11 @@ func (s *Store) Retain(ctx context.Context, now time.Time, r Retention, may func
 			}
 			reason = ForRoom
 		}
-		record, size, err := s.removeIf(one.Key, now, reason, func() bool { return s.complete(one.Key) && may(one.Key, reason) })
+		idle := func() bool { return s.complete(one.Key) && may(one.Key, reason) }
+		if !idle() {
+			continue // without the lock, for which reception would wait
+		}
+		record, size, err := s.removeIf(one.Key, now, reason, idle)
 		if err != nil {
 			return removed, err
 		}
