@@ -137,10 +137,11 @@ SOAK ?= 10m
 soak: build peers .venv-test/done ## good peers and hostile ones at once for SOAK (10m)
 	$(GO) run ./cmd/soak -for $(SOAK)
 
-DAY ?= 10m
-day: build runtime ## a day of a hospital in DAY (10m): senders, destinations, faults, every promise checked, capacity
+DAY   ?= 10m
+QUEUE ?= sqlite
+day: build runtime ## a day of a hospital in DAY (10m): senders, destinations, faults, every promise checked, capacity (QUEUE=postgres)
 	@mkdir -p .cache
-	$(GO) run ./cmd/day -for $(DAY) -picture .cache/day.png -json .cache/day.json
+	$(GO) run ./cmd/day -for $(DAY) -queue $(QUEUE) -picture .cache/day.png -json .cache/day.json
 
 # OHIF comes without its dependencies: only its built pages are served.
 VALIDATE := .cache/validate

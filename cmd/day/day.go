@@ -16,6 +16,7 @@ import (
 	"github.com/pulmonode/pulmonode/cmd/internal/ledger"
 	"github.com/pulmonode/pulmonode/cmd/internal/serve"
 	"github.com/pulmonode/pulmonode/node/admin"
+	"github.com/pulmonode/pulmonode/node/job/postgrestest"
 )
 
 // day is one run.
@@ -23,7 +24,7 @@ type day struct {
 	binary, dir, picture, json string
 	length, drain              time.Duration
 	count, whole               int // series; those of the usual size
-	capacity                   bool
+	capacity, postgres         bool
 	faults                     []fault // nil: all of them
 	out                        io.Writer
 
@@ -34,6 +35,7 @@ type day struct {
 	clock     clock
 	stepped   error // why the clock can't be
 	disk      disk
+	database  *postgrestest.Server // nil: the queue is SQLite's
 	sinks     []*sink
 	kept      ledger.Ledger
 	plan      []arrival
@@ -83,6 +85,12 @@ func (d *day) run(ctx context.Context) (broken []string, err error) {
 		return nil, err
 	}
 	defer d.disk.free()
+	if d.postgres {
+		if d.database, err = postgrestest.Start(); err != nil {
+			return nil, err
+		}
+		defer d.database.Stop()
+	}
 	d.say("%d series from %d senders to a node with %d destinations; 24 hours last %v", d.count, habits, len(d.sinks), d.length)
 	for _, s := range d.sinks {
 		if err := s.up(ctx); err != nil {

@@ -35,8 +35,8 @@ var misfortunes = []fault{
 	{12.5, "kill -9 between SEG and SR", killAtReport},
 	{13.3, "kill -9 between object and receipt", killAtReceipt},
 	{14, "disk full for half an hour", diskFull},
-	{15.2, "queue deleted", loseQueue},
-	{16, "queue corrupted", corruptQueue},
+	{15.2, "queue lost", loseQueue},
+	{16, "queue damaged", damageQueue},
 	{17, "model damaged for half an hour", modelDamaged},
 	{19, "PACS and viewer down, node restarted", bothDown},
 }
@@ -253,7 +253,11 @@ func (d *day) queueFiles() []string {
 	return files
 }
 
+// loseQueue deletes the database; one on a server is killed, and comes back.
 func loseQueue(ctx context.Context, d *day) error {
+	if d.database != nil {
+		return d.databaseDown(ctx, 0.3)
+	}
 	if err := d.node.Stop(); err != nil {
 		return err
 	}
@@ -265,14 +269,25 @@ func loseQueue(ctx context.Context, d *day) error {
 	return d.again(ctx)
 }
 
-func corruptQueue(ctx context.Context, d *day) error {
+// damageQueue writes over the database; one on a server is killed, and the node
+// with it.
+func damageQueue(ctx context.Context, d *day) error {
 	d.node.Kill()
+	if d.database != nil {
+		return errors.Join(d.databaseDown(ctx, 0), d.again(ctx))
+	}
 	for _, f := range d.queueFiles() {
 		if err := os.WriteFile(f, []byte("this is no database any more"), 0o600); err != nil {
 			return err
 		}
 	}
 	return d.again(ctx)
+}
+
+// databaseDown kills the database's server, which is back so many hours later.
+func (d *day) databaseDown(ctx context.Context, hours float64) error {
+	d.database.Kill()
+	return errors.Join(pause(ctx, d.hours(hours)), d.database.Restart())
 }
 
 func modelDamaged(ctx context.Context, d *day) error {

@@ -26,15 +26,20 @@ func main() {
 	flag.StringVar(&d.picture, "picture", "", "the file for the picture of the day (PNG)")
 	flag.StringVar(&d.json, "json", "", "the file for the report (JSON)")
 	flag.BoolVar(&d.capacity, "capacity", true, "measure how many series an hour are taken")
+	queue := flag.String("queue", "sqlite", "sqlite or postgres, which the day starts for itself")
 	keep := flag.String("keep", "", "an empty folder to work in that is kept; a temporary one otherwise")
 	flag.Parse()
+	if *queue != "sqlite" && *queue != "postgres" {
+		fmt.Fprintf(os.Stderr, "day: -queue is sqlite or postgres, not %q\n", *queue)
+		os.Exit(2)
+	}
 	if d.count == 0 {
 		d.count = int(math.Round(d.length.Seconds() / 3))
 	}
 	d.whole = d.count / 150
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	d.dir = *keep
+	d.dir, d.postgres = *keep, *queue == "postgres"
 	broken, err := d.run(ctx)
 	for _, b := range broken {
 		fmt.Println("BROKEN:", b)

@@ -56,6 +56,13 @@ format = "json"
 			fmt.Fprintf(&t, "commit = true\n[[source]]\nae_title = %q\nfrom = [\"127.0.0.0/8\"]\n", s.title)
 		}
 	}
+	if d.database != nil {
+		url, err := d.database.Database("day")
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&t, "[queue]\nurl = %q\n", url)
+	}
 	return os.WriteFile(d.node.Config, []byte(t.String()), 0o600)
 }
 
