@@ -168,7 +168,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	n.models = &models{
 		open: func() (Analyzer, error) { return p.open(c, log) }, again: p.reopen, log: log,
 		onOpened: func() {
-			if err := n.queue.WakeAnalyses(background); err != nil && background.Err() == nil {
+			if err := errors.Join(n.queue.TakeAnalyses(), n.queue.WakeAnalyses(background)); err != nil && background.Err() == nil {
 				log.Error("queue_error", zap.Error(err))
 			}
 		},

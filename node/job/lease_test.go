@@ -92,10 +92,9 @@ func TestAPausedNodeDropsItsWorkWhenItGoesOn(t *testing.T) {
 	next(t, w)
 	silence(a)
 	b := member(t, url, "b", &world{}, nil)
-	for len(b.Peers()) > 0 { // it began after a, so a is a peer until it is dead
-		must(t, b.lookAround(t.Context()))
-		must(t, b.bury(t.Context()))
-	}
+	_, err := b.db.Exec(`UPDATE pulmonode_node SET beat = beat - interval '1 day' WHERE name = 'a'`)
+	must(t, err)
+	must(t, b.bury(t.Context()))
 	must(t, a.beat(t.Context())) // it goes on
 	if err := <-dropped; !errors.Is(err, ErrLost) {
 		t.Errorf("it was told %v", err)
@@ -286,5 +285,25 @@ func TestPasswordIsNeverTold(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "S3cret") {
 			t.Errorf("%v", err)
 		}
+	}
+}
+
+// A node without models leaves the analyses to those that have them.
+func TestANodeThatCannotAnalyseTakesNoAnalysis(t *testing.T) {
+	url := shared(t)
+	w := &world{}
+	a := member(t, url, "a", w, nil)
+	must(t, a.Start())
+	must(t, a.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+	for g := range 3 { // it looks for work
+		must(t, a.EnqueueDeliver(t.Context(), Deliver{study, series, g + 1, "pacs"}))
+		if got := next(t, w); got != "pacs" {
+			t.Fatalf("it ran %s", got)
+		}
+	}
+	b := member(t, url, "b", &world{}, nil)
+	start(t, b)
+	if j := waitFor(t, b, "analyze", Done); j.Node != "b" {
+		t.Errorf("%+v", j)
 	}
 }

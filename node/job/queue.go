@@ -77,6 +77,7 @@ type Queue struct {
 	client   *river.Client[*sql.Tx]
 	stopping atomic.Bool
 	started  atomic.Bool
+	analyses atomic.Bool // they are taken
 	closing  sync.Once
 
 	mu      sync.Mutex
@@ -117,7 +118,7 @@ func Open(ctx context.Context, o Options) (_ *Queue, err error) {
 		Logger:                      slog.New(&bridge{log: o.Log}),
 		MaxAttempts:                 o.MaxAttempts,
 		PollOnly:                    true, // one process: inserts wake the workers directly; several: a second is soon enough
-		Queues:                      map[string]river.QueueConfig{analyzeQueue: {MaxWorkers: 1}},
+		Queues:                      map[string]river.QueueConfig{},
 		RetryPolicy:                 policy{o.Backoff},
 		TestOnly:                    o.URL == "", // no random pause before the maintenance starts: one process, nobody to make room for
 		Workers:                     river.NewWorkers(),
@@ -125,7 +126,11 @@ func Open(ctx context.Context, o Options) (_ *Queue, err error) {
 	river.AddWorker(settings.Workers, &analyzeWorker{q: q})
 	river.AddWorker(settings.Workers, &deliverWorker{q: q})
 	for _, d := range o.Destinations {
-		settings.Queues[deliverQueue(d.Name)] = river.QueueConfig{MaxWorkers: 1}
+		settings.Queues[deliverQueue(d.Name)] = oneWorker
+	}
+	if o.URL == "" || len(o.Destinations) == 0 { // a client must work something
+		settings.Queues[analyzeQueue] = oneWorker
+		q.analyses.Store(true)
 	}
 	if o.URL == "" {
 		q.dialect = &sqliteDialect
@@ -241,6 +246,23 @@ func (q *Queue) Start() error {
 	// Stop ends the client; no context of a caller may cut jobs short of that.
 	if err := q.client.Start(context.Background()); err != nil {
 		return fmt.Errorf("starting the queue's workers: %w", err)
+	}
+	return nil
+}
+
+// oneWorker is how each queue is worked: the machine has one set of cores and one
+// GPU, and a destination one association.
+var oneWorker = river.QueueConfig{MaxWorkers: 1}
+
+// TakeAnalyses lets this node take analyses, after Start. One that has its queue
+// alone takes them from the start, so that they say what they wait for; one of
+// several that has no models would take them from the others only to wait.
+func (q *Queue) TakeAnalyses() error {
+	if q.analyses.Swap(true) {
+		return nil
+	}
+	if err := q.client.Queues().Add(analyzeQueue, oneWorker); err != nil {
+		return fmt.Errorf("taking analyses: %w", err)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func open(t *testing.T, path string, w *world, change func(*Options)) *Queue {
 
 func start(t *testing.T, q *Queue) {
 	t.Helper()
-	if err := q.Start(); err != nil {
+	if err := errors.Join(q.Start(), q.TakeAnalyses()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -144,6 +144,24 @@ func (s *Server) Write(p []byte) (int, error) {
 
 // Restart starts the server after Kill, and returns when it takes connections.
 func (s *Server) Restart() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	for {
+		// Those that served the connections of a server that was killed end by
+		// themselves, and until they have the next does not start.
+		err := s.launch(ctx)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (s *Server) launch(ctx context.Context) error {
 	process := s.command(context.Background(), "postgres", "-D", s.data(), "-k", s.dir,
 		"-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=16MB")
 	process.Stdout, process.Stderr = s, s
@@ -156,14 +174,13 @@ func (s *Server) Restart() error {
 		close(ended)
 	}()
 	s.process, s.ended = process, ended
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
 	for {
 		if s.run(ctx, "pg_isready", "-q", "-h", s.dir) == nil {
 			return nil
 		}
 		select {
 		case <-ended:
+			s.process = nil
 		case <-ctx.Done():
 		case <-time.After(50 * time.Millisecond):
 			continue
