@@ -47,17 +47,14 @@ type prompts struct {
 func (p prompts) Write(b []byte) (int, error) {
 	if strings.HasSuffix(string(b), ": ") {
 		go func() {
-			for answer := range p.answers {
-				for {
-					t, err := unix.IoctlGetTermios(int(p.person.Fd()), unix.TCGETS)
-					if err != nil || t.Lflag&unix.ECHO == 0 {
-						break
-					}
-					runtime.Gosched()
+			for {
+				t, err := unix.IoctlGetTermios(int(p.person.Fd()), unix.TCGETS)
+				if err != nil || t.Lflag&unix.ECHO == 0 {
+					break
 				}
-				fmt.Fprintln(p.person, answer)
-				return
+				runtime.Gosched()
 			}
+			fmt.Fprintln(p.person, <-p.answers)
 		}()
 	}
 	return len(b), nil
