@@ -185,7 +185,7 @@ func (a *auditor) refused(by audit.Peer, o audit.Outcome, reason string, before 
 	if before > 0 {
 		reason += fmt.Sprintf(" (%d refusals before this one were not reported)", before)
 	}
-	a.trail.Record(audit.Alert(a.self, audit.NodeAuthentication, []audit.Peer{by}, time.Now(), o, reason))
+	a.trail.Record(audit.Alert(a.self, audit.NodeAuthentication, []audit.Participant{by.Performer()}, time.Now(), o, reason))
 }
 
 // patientOf is who a header is of, and the order; both are nobody's where
@@ -422,14 +422,14 @@ func (a *auditor) entered(e admin.Entry) {
 	if left > 0 {
 		reason += fmt.Sprintf(" (%d refusals before this one were not reported)", left)
 	}
-	peer := audit.Peer{AETitle: e.User, Address: e.Address.String()}
+	by := []audit.Participant{who.Performer()}
 	switch e.Refused {
 	case "role":
-		a.trail.Record(audit.Alert(a.self, audit.UseOfRestrictedFunction, []audit.Peer{peer}, now, audit.Minor, "a person who may only look tried to change something"))
+		a.trail.Record(audit.Alert(a.self, audit.UseOfRestrictedFunction, by, now, audit.Minor, "a person who may only look tried to change something"))
 	case "certificate", "tls":
-		a.trail.Record(audit.Alert(a.self, audit.NodeAuthentication, []audit.Peer{peer}, now, audit.Serious, "a certificate was not accepted on the admin address: "+reason))
+		a.trail.Record(audit.Alert(a.self, audit.NodeAuthentication, by, now, audit.Serious, "a certificate was not accepted on the admin address: "+reason))
 	case "too_many_tries":
-		a.trail.Record(audit.Alert(a.self, audit.NodeAuthentication, []audit.Peer{peer}, now, audit.Serious, "wrong passwords came again and again from this address: "+reason))
+		a.trail.Record(audit.Alert(a.self, audit.NodeAuthentication, by, now, audit.Serious, "wrong passwords came again and again from this address: "+reason))
 	default:
 		a.trail.Record(audit.LoggedIn(a.self, who, now, reason))
 	}

@@ -347,7 +347,7 @@ func TestTrailOfPeople(t *testing.T) {
 	list, _ := trail(t, file)
 	want := []string{
 		"User Authentication Login E0 norma > PULMONODE 0",
-		"User Authentication Login E4 not asked > PULMONODE 0",
+		"User Authentication Login E4 unknown > PULMONODE 0",
 		"User Authentication Login E4 norma > PULMONODE 0",
 		"Security Alert Node Authentication E8 PULMONODE > 10.1.2.9 0",
 		"Security Alert Node Authentication E8 PULMONODE > 10.1.2.9 0",

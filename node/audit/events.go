@@ -27,6 +27,16 @@ func (p Peer) participant(role Code, requestor bool) Participant {
 	return Participant{UserID: p.AETitle, AETitle: p.AETitle, Role: role, Requestor: requestor, Host: host(p.Address)}
 }
 
+// Performer is the peer as one by whom an alert came to be.
+func (p Peer) Performer() Participant { return performer(p.participant(Code{}, false)) }
+
+func performer(p Participant) Participant {
+	if p.UserID == "" {
+		p.UserID = p.Host
+	}
+	return p
+}
+
 // Patient is who a study is of. The zero value is a patient that is not named.
 type Patient struct{ ID, Name string }
 
@@ -100,18 +110,23 @@ type Person struct {
 	From string // address
 }
 
-func (p Person) participant() Participant {
+func (p Person) participant(nameless string) Participant {
 	name := p.Name
 	if name == "" {
-		name = "not asked"
+		name = nameless
 	}
 	return Participant{UserID: name, Requestor: true, Host: host(p.From)}
+}
+
+// Performer is the person as one by whom an alert came to be.
+func (p Person) Performer() Participant {
+	return performer(Participant{UserID: p.Name, Host: host(p.From)})
 }
 
 // Accessed reports that a person was shown pictures or the identity of a patient
 // (A.5.3.6).
 func Accessed(n Node, who Person, study string, p Patient, at time.Time) Event {
-	return Event{ID: instancesAccessed, Action: "R", Time: at, Participants: []Participant{who.participant(), n.participant(application, false)},
+	return Event{ID: instancesAccessed, Action: "R", Time: at, Participants: []Participant{who.participant("not asked"), n.participant(application, false)},
 		Objects: []Object{{ID: study, IDType: studyInstanceUID, Type: "2", Role: "3", LifeCycle: "6"}, p.object()}}
 }
 
@@ -133,7 +148,7 @@ func LoggedOut(n Node, who Person, at time.Time) Event {
 
 func authentication(n Node, kind Code, who Person, at time.Time, refusal string) Event {
 	e := Event{ID: userAuthentication, Type: []Code{kind}, Action: "E", Time: at, Description: refusal,
-		Participants: []Participant{who.participant(), n.participant(application, false)}}
+		Participants: []Participant{who.participant("unknown"), n.participant(application, false)}}
 	if refusal != "" {
 		e.Outcome = Minor
 	}
@@ -142,17 +157,10 @@ func authentication(n Node, kind Code, who Person, at time.Time, refusal string)
 
 // Alert reports something that bears on security (A.5.3.11). Outcome Success is a
 // notice; Minor and Serious say that the node kept it off.
-func Alert(n Node, kind Code, by []Peer, at time.Time, o Outcome, what string) Event {
-	e := Event{ID: securityAlert, Type: []Code{kind}, Action: "E", Time: at, Outcome: o, Participants: []Participant{n.participant(application, true)}}
+func Alert(n Node, kind Code, by []Participant, at time.Time, o Outcome, what string) Event {
+	e := Event{ID: securityAlert, Type: []Code{kind}, Action: "E", Time: at, Outcome: o, Participants: append([]Participant{n.participant(application, true)}, by...)}
 	if o != Success {
 		e.Description = what
-	}
-	for _, p := range by {
-		one := p.participant(Code{}, false)
-		if one.UserID == "" {
-			one.UserID = one.Host
-		}
-		e.Participants = append(e.Participants, one)
 	}
 	e.Objects = []Object{{ID: n.AETitle, IDType: nodeID, Type: "2", Role: "13", Alert: what}}
 	return e

@@ -51,7 +51,7 @@ func every(text string) map[string]Event {
 		"login":    LoggedIn(us, who, noon, ""),
 		"refused":  LoggedIn(us, who, noon, "because "+text),
 		"logout":   LoggedOut(us, who, noon),
-		"alert":    Alert(us, NodeAuthentication, []Peer{peer}, noon, Minor, "because "+text),
+		"alert":    Alert(us, NodeAuthentication, []Participant{peer.Performer(), who.Performer()}, noon, Minor, "because "+text),
 		"notice":   Alert(us, SoftwareConfiguration, nil, noon, Success, text),
 		"lost":     lost(us, 17, noon),
 	}
@@ -149,7 +149,7 @@ func TestMessagesAreAsTheirTablesSay(t *testing.T) {
 		"again":    {"110104", "", "R", []string{"110153", "110152"}, 1, []string{study, patient}},   // A.5.3.7
 		"sent":     {"110104", "", "R", []string{"110153", "110152"}, 1, []string{study, patient}},   // A.5.3.7
 		"deleted":  {"110105", "", "D", []string{"110150"}, 1, []string{study, patient}},             // A.5.3.8
-		"alert":    {"110113", "110126", "E", []string{"110150", ""}, 1, []string{"110182"}},         // A.5.3.11
+		"alert":    {"110113", "110126", "E", []string{"110150", "", ""}, 1, []string{"110182"}},     // A.5.3.11
 		"notice":   {"110113", "110131", "E", []string{"110150"}, 1, []string{"110182"}},             // A.5.3.11
 		"lost":     {"110113", "110133", "E", []string{"110150"}, 1, []string{"110182"}},             // A.5.3.11
 		"login":    {"110114", "110122", "E", []string{"", "110150"}, 1, nil},                        // A.5.3.12
@@ -306,7 +306,7 @@ func TestClassesBeyondTheBoundAreCounted(t *testing.T) {
 
 func TestAnAlertSaysWhatItIsAbout(t *testing.T) {
 	var m xmlMessage
-	if err := xml.Unmarshal(build(t, Alert(us, NodeAuthentication, []Peer{ct1}, noon, Minor, "no [[source]] row has this AE title"), ""), &m); err != nil {
+	if err := xml.Unmarshal(build(t, Alert(us, NodeAuthentication, []Participant{ct1.Performer()}, noon, Minor, "no [[source]] row has this AE title"), ""), &m); err != nil {
 		t.Fatal(err)
 	}
 	text, err := base64.StdEncoding.DecodeString(m.Objects[0].Detail.Value)

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -67,7 +68,7 @@ func openSpool(below string, limit int64, lost func(int)) (*spool, error) {
 		}
 		err = unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			if err = s.load(); err == nil {
+			if err = errors.Join(s.load(), s.adopt(below)); err == nil {
 				return s, nil
 			}
 		}
@@ -77,6 +78,55 @@ func openSpool(below string, limit int64, lost func(int)) (*spool, error) {
 		}
 	}
 	return nil, fmt.Errorf("%d processes have a spool in %s", spoolsPerFolder, below)
+}
+
+// adopt takes over what other spools hold that no process has any more.
+func (s *spool) adopt(below string) error {
+	others, err := filepath.Glob(filepath.Join(below, "spool-*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range others {
+		if dir == s.dir {
+			continue
+		}
+		lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			continue // it is none
+		}
+		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			other := &spool{dir: dir, lost: s.lost, arrived: s.arrived}
+			if err = other.load(); err == nil {
+				err = s.take(other)
+			}
+		}
+		if err = errors.Join(err, lock.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take moves the segments of another spool behind those that are here.
+func (s *spool) take(other *spool) error {
+	for _, one := range other.segments {
+		next := s.nextLocked()
+		if err := os.Rename(other.path(one.number), s.path(next)); err != nil {
+			return err
+		}
+		one.number = next
+		s.segments = append(s.segments, one)
+	}
+	return nil
+}
+
+// nextLocked is a number that no segment has had.
+func (s *spool) nextLocked() uint64 {
+	next := s.from.segment + 1
+	if len(s.segments) > 0 {
+		next = max(next, s.segments[len(s.segments)-1].number+1)
+	}
+	return next
 }
 
 const segmentSuffix = ".syslog"
@@ -109,7 +159,7 @@ func (s *spool) load() error {
 		}
 		s.segments = append(s.segments, one)
 	}
-	slices.SortFunc(s.segments, func(a, b segment) int { return int(int64(a.number) - int64(b.number)) })
+	slices.SortFunc(s.segments, func(a, b segment) int { return cmp.Compare(a.number, b.number) })
 	s.from = s.readPosition()
 	s.sweepLocked()
 	s.notify()
@@ -181,10 +231,7 @@ func (s *spool) add(frames []byte, messages int) error {
 
 func (s *spool) makeRoomLocked(more int64) error {
 	if s.out == nil || s.segments[len(s.segments)-1].size+more > s.limit/segmentsOfLimit {
-		next := s.from.segment + 1
-		if len(s.segments) > 0 {
-			next = max(next, s.segments[len(s.segments)-1].number+1)
-		}
+		next := s.nextLocked()
 		f, err := os.OpenFile(s.path(next), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 		if err != nil {
 			return err
@@ -271,13 +318,14 @@ func (s *spool) skip(at position) position {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, one := range s.segments {
-		if one.number == max(at.segment, s.segments[0].number) {
-			if at.segment < one.number {
-				at = position{segment: one.number}
-			}
-			s.lost(max(one.messages-at.before, 1))
-			return position{one.number, one.size, one.messages}
+		if one.number < at.segment || one.number == at.segment && at.offset >= one.size {
+			continue
 		}
+		if one.number > at.segment {
+			at = position{segment: one.number}
+		}
+		s.lost(max(one.messages-at.before, 1))
+		return position{one.number, one.size, one.messages}
 	}
 	return at
 }

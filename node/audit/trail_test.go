@@ -465,12 +465,13 @@ func TestAProcessThatIsKilled(t *testing.T) {
 	if !strings.HasSuffix(neighbour.spool.dir, "spool-1") {
 		t.Errorf("two processes write to %s", neighbour.spool.dir)
 	}
+	record(neighbour, n, n+5)
 	neighbour.Close()
 	cmd.Process.Signal(syscall.SIGKILL)
 	cmd.Wait()
 	c := collect(t, "tcp", "127.0.0.1:0", nil)
 	trail := open(t, Options{Network: "tcp", Address: c.address(), Spool: dir})
-	until(t, "all came", func() bool { return c.has(0, n) })
+	until(t, "all came, and what the neighbour left", func() bool { return c.has(0, n+5) })
 	if err := trail.Close(); err != nil {
 		t.Error(err)
 	}
@@ -519,6 +520,57 @@ func TestASpoolWithATornEnd(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A part of the spool that cannot be read is lost, and the rest comes.
+func TestASpoolThatIsDamaged(t *testing.T) {
+	logged, log := observe()
+	gate := collect(t, "tcp", "127.0.0.1:0", nil)
+	s, err := openSpool(t.TempDir(), 1<<20, func(int) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if err := os.WriteFile(filepath.Join(filepath.Dir(s.dir), "spool-stray"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gone := 0
+	s.lost = func(n int) { gone += n }
+	trail := &Trail{opts: hurry(Options{}), host: us.Host}
+	add := func(i int) {
+		q := &queue{form: frame}
+		trail.queues = []*queue{q}
+		trail.Record(numbered(i))
+		if err := s.add(q.waiting[0], 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 6 {
+		add(i)
+		if i == 1 || i == 3 {
+			s.out.Close() // begin another segment
+			s.out = nil
+		}
+	}
+	damaged := s.path(s.segments[1].number)
+	if err := os.WriteFile(damaged, make([]byte, s.segments[1].size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := &collector{network: "tcp", address: gate.address(), spool: s, log: log, pace: hurried}
+	ctx, stop := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	done.Go(func() { c.run(ctx) })
+	until(t, "the rest came", func() bool { return gate.has(0, 2) && gate.has(4, 6) })
+	stop()
+	done.Wait()
+	if gone != 2 || logged.FilterMessage("audit_spool_damaged").Len() != 1 {
+		t.Errorf("%d are lost; the log has %v", gone, logged.All())
+	}
+	other, err := openSpool(filepath.Dir(s.dir), 1<<20, func(int) {})
+	if err != nil {
+		t.Fatal("beside a stray file:", err)
+	}
+	other.close()
 }
 
 // A write that fails leaves the spool as it was.
