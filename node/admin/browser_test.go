@@ -278,6 +278,9 @@ func TestBrowser(t *testing.T) {
 		tb.text("Deliver again?", "to ris")
 		tb.do(chromedp.Click(chromedp.ID("confirm")))
 		tb.text("It is sent again.")
+		if eval[bool](tb, `document.getElementById("retry") !== null`) {
+			t.Error("there is something to try again")
+		}
 		if to := <-w.again; to != "ris" {
 			t.Errorf("sent to %q", to)
 		}
@@ -387,19 +390,23 @@ func TestBrowser(t *testing.T) {
 		w := newWard(t)
 		w.ready = append(w.ready, Check{Name: "models", Sentence: "localize.onnx is missing: put it back"})
 		w.fill()
+		narrow := []string{w.url, w.page(done), w.page(refused)}
+		wide := append(narrow, w.url+"/?state=failed", w.url+"/?search=none", w.page(broken), w.page(done)+"/confirm?do=deliver", w.url+"/?state=lost")
 		for _, look := range []string{"light", "dark"} {
-			for _, width := range []int64{1280, 390} {
-				for _, address := range []string{w.url, w.url + "/?state=failed", w.url + "/?search=none", w.page(done), w.page(refused), w.page(broken), w.page(done) + "/confirm?do=deliver", w.url + "/?state=lost"} {
-					tb := open(t, b, w.url, address, []string{"400"}, scheme(look), chromedp.EmulateViewport(width, 900))
-					tb.do(chromedp.Evaluate[chromedp.Void](axe))
-					found, err := chromedp.Run(tb.ctx, chromedp.Evaluate[[]string](`axe.run(document, {resultTypes: ["violations"]}).then(r =>
-						r.violations.flatMap(v => v.nodes.map(n => v.impact + " " + v.id + ": " + n.html.slice(0, 200) + " " + n.failureSummary)))`, chromedp.EvalAwaitPromise))
-					if err != nil {
-						t.Fatal(err)
-					}
-					for _, v := range found {
-						t.Errorf("%s, %s, %d wide: %s", address, look, width, v)
-					}
+			for width, addresses := range map[int64][]string{1280: wide, 390: narrow} {
+				for _, address := range addresses {
+					t.Run(fmt.Sprintf("%s, %d wide, %s", look, width, strings.TrimPrefix(address, w.url)), func(t *testing.T) {
+						tb := open(t, b, w.url, address, []string{"400"}, scheme(look), chromedp.EmulateViewport(width, 900))
+						tb.do(chromedp.Evaluate[chromedp.Void](axe))
+						found, err := chromedp.Run(tb.ctx, chromedp.Evaluate[[]string](`axe.run(document, {resultTypes: ["violations"]}).then(r =>
+							r.violations.flatMap(v => v.nodes.map(n => v.impact + " " + v.id + ": " + n.html.slice(0, 200) + " " + n.failureSummary)))`, chromedp.EvalAwaitPromise))
+						if err != nil {
+							t.Fatal(err)
+						}
+						for _, v := range found {
+							t.Error(v)
+						}
+					})
 				}
 			}
 		}

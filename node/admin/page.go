@@ -215,7 +215,8 @@ func (one Delivery) Cancellable() bool {
 func (one Delivery) Sent() bool { return one.State == "delivered" }
 
 func retriable(d *Detail) bool {
-	return d.State == Failed || d.State == Skipped || d.State == Waiting || slices.ContainsFunc(d.Deliveries, Delivery.Retriable)
+	waits := d.Analysis != nil && d.Analysis.State == "waiting" // what is queued has its turn to come
+	return d.State == Failed || d.State == Skipped || waits || slices.ContainsFunc(d.Deliveries, Delivery.Retriable)
 }
 
 func cancellable(d *Detail) bool {

@@ -185,8 +185,7 @@ func ratingOf(name string, all map[string]result.Characteristic) rating {
 	if !ok {
 		return v
 	}
-	hundredths := func(p float64) int { return int(math.Round(100 * min(max(p, 0), 1))) }
-	v.Percent, v.Label, v.Wide = fmt.Sprintf("%d %%", hundredths(c.Probability)), c.Label, hundredths(c.Probability)
+	v.Percent, v.Label, v.Wide = percent(c.Probability), c.Label, hundredths(c.Probability)
 	v.Marks = []int{hundredths(c.Threshold)}
 	if name == "malignancy" {
 		v.Marks = []int{hundredths(result.MalignancyLow), hundredths(result.MalignancyHigh)}
@@ -195,6 +194,20 @@ func ratingOf(name string, all map[string]result.Characteristic) rating {
 		}
 	}
 	return v
+}
+
+func hundredths(p float64) int { return int(math.Round(100 * min(max(p, 0), 1))) }
+
+// percent is a probability as on the key images: nothing is said to be certain.
+func percent(p float64) string {
+	switch n := hundredths(p); {
+	case n < 1:
+		return "<1 %"
+	case n > 99:
+		return ">99 %"
+	default:
+		return fmt.Sprintf("%d %%", n)
+	}
 }
 
 // keyPicture is a key image with what it shows in words.

@@ -321,6 +321,11 @@ func TestWords(t *testing.T) {
 			t.Errorf("%q: %q, want %q", name, got, want)
 		}
 	}
+	for p, want := range map[float64]string{-1: "<1 %", 0: "<1 %", 0.01: "1 %", 0.5: "50 %", 0.994: "99 %", 1: ">99 %"} {
+		if got := percent(p); got != want {
+			t.Errorf("%v: %q, want %q", p, got, want)
+		}
+	}
 	for n, want := range map[int64]string{0: "0 bytes", 1023: "1023 bytes", 1536: "1.5 KiB", 5 << 30: "5.0 GiB", 200 << 30: "200 GiB", 3 << 50: "3072 TiB"} {
 		if got := bytesText(n); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)

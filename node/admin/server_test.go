@@ -299,6 +299,16 @@ func TestOtherSitesAreKeptOut(t *testing.T) {
 	}
 }
 
+func TestNoDestinationIsConfiguredAnyMore(t *testing.T) {
+	h := newHouse(t)
+	h.instance(key1, 1, "slice")
+	h.close(1, "1.2.3.4.1")
+	h.results(result.OutcomeNodules, "", 1, job.Destination{Name: "old", Send: []string{"sr"}})
+	if d := h.detail(); d.State != Delivered || !strings.Contains(d.Sentence, "no longer configured, they are kept here") {
+		t.Errorf("%s: %s", d.State, d.Sentence)
+	}
+}
+
 func TestReadinessAndMetrics(t *testing.T) {
 	h := newHouse(t)
 	if w := h.ask("GET", "/readyz", nil); w.Code != http.StatusOK {

@@ -113,7 +113,10 @@ func stateOf(d *Detail, v *view) (State, string) {
 		found = count(m.Nodules, "nodule was found", "nodules were found")
 	}
 	where := "the results are at " + count(sent, "destination", "destinations")
-	if current == 0 {
+	switch {
+	case current > 0 && sent == 0:
+		where = "the destinations that were to have the results are no longer configured, they are kept here"
+	case current == 0:
 		where = "no destination is configured for the results, they are kept here"
 	}
 	said := []string{fmt.Sprintf("%s; %s.", found, where)}
