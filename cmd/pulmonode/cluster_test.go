@@ -490,7 +490,7 @@ func TestClusterThroughput(t *testing.T) {
 	if os.Getenv("PULMONODE_CLUSTER") == "" {
 		t.Skip("minutes long: make cluster-test")
 	}
-	const burst = 6
+	const burst = 4
 	for nodes := 1; nodes <= 3; nodes++ {
 		t.Run(fmt.Sprintf("%d nodes", nodes), func(t *testing.T) {
 			c := newCluster(t, nodes, 30*time.Second)
