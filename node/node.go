@@ -391,6 +391,7 @@ func (n *Node) upkeep(ctx context.Context) {
 		<-soon.C
 	}
 	defer soon.Stop()
+	clock := newClock()
 	for {
 		n.heart.beat()
 		select {
@@ -402,7 +403,11 @@ func (n *Node) upkeep(ctx context.Context) {
 		case <-reconcile.C:
 		case <-soon.C:
 		}
-		err := n.queue.Reconcile(ctx, n.store)
+		var err error
+		if by := clock.back(); by > 0 {
+			err = n.clockSetBack(ctx, by)
+		}
+		err = errors.Join(err, n.queue.Reconcile(ctx, n.store))
 		if err == nil && n.config.Queue.URL != "" && n.queue.Leads() {
 			_, err = n.tracker.Resume() // what came in at nodes that are dead
 		}
