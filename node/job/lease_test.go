@@ -307,3 +307,28 @@ func TestANodeThatCannotAnalyseTakesNoAnalysis(t *testing.T) {
 		t.Errorf("%+v", j)
 	}
 }
+
+// A job whose end could not be written is taken back by the node that worked it,
+// which alone knows that it is over.
+func TestTheEndThatWasNotWrittenIsTheNodesOwnAffair(t *testing.T) {
+	url := shared(t)
+	w := &world{}
+	a := member(t, url, "a", w, nil)
+	start(t, a)
+	must(t, a.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+	j := waitFor(t, a, "analyze", Done)
+	next(t, w)
+	a.mark(j.ID, time.Now().Add(-2*lostAfter))
+	_, err := a.db.Exec(`UPDATE river_job SET state = 'running', finalized_at = NULL, attempted_at = now() - interval '2 hours' WHERE id = $1`, j.ID)
+	must(t, err)
+	b := member(t, url, "b", &world{}, nil)
+	must(t, b.takeBackLost(t.Context()))
+	if jobs, err := b.Jobs(t.Context(), study, series); err != nil || jobs[0].State != Running || jobs[0].ID != j.ID {
+		t.Errorf("another node took it: %+v, %v", jobs, err)
+	}
+	must(t, a.takeBackLost(t.Context()))
+	next(t, w)
+	if again := waitFor(t, a, "analyze", Done); again.ID == j.ID || again.Attempt != 2 {
+		t.Errorf("%+v", again)
+	}
+}
