@@ -79,7 +79,7 @@
 		if (asking) return;
 		asking = true;
 		try {
-			const answer = await fetch(location.href, {headers: {Accept: "text/html"}, redirect: "error", signal: AbortSignal.timeout(20000)});
+			const answer = await fetch(location.origin + location.pathname + location.search, {headers: {Accept: "text/html"}, redirect: "error", signal: AbortSignal.timeout(20000)});
 			if (!answer.ok) throw new Error(answer.status === 404 ? "it is no longer here" : `the node answers ${answer.status}`);
 			const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
 			times(fresh);
