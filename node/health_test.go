@@ -23,6 +23,7 @@ import (
 	"github.com/pulmonode/pulmonode/inference"
 	"github.com/pulmonode/pulmonode/inference/result"
 	"github.com/pulmonode/pulmonode/node/admin"
+	"github.com/pulmonode/pulmonode/node/job/postgrestest"
 	"github.com/pulmonode/pulmonode/node/store"
 )
 
@@ -154,6 +155,36 @@ func TestHealthIsRightInEachFault(t *testing.T) {
 					}
 				}
 			},
+		},
+		{
+			name: "PostgreSQL was killed", parts: "queue", receive: true, says: "look at its database",
+			prepare: func(s *site) {
+				p, err := postgrestest.Start()
+				if missing := new(postgrestest.Missing); errors.As(err, &missing) {
+					s.t.Skip(missing)
+				}
+				if err != nil {
+					s.t.Fatal(err)
+				}
+				s.t.Cleanup(func() {
+					s.stop()
+					if err := p.Stop(); err != nil {
+						s.t.Error(err)
+					}
+				})
+				if s.config.Queue.URL, err = p.Database("pulmonode"); err != nil {
+					s.t.Fatal(err)
+				}
+				s.broken = func() func() {
+					p.Kill()
+					return func() {
+						if err := p.Restart(); err != nil {
+							s.t.Fatal(err)
+						}
+					}
+				}
+			},
+			fault: func(s *site) func() { return s.broken() },
 		},
 		{
 			name: "the models are missing", parts: "models", receive: true, says: "localize.onnx is missing",

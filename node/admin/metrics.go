@@ -42,8 +42,10 @@ type Metrics struct {
 // Values of labels that come from a list. A counter that is there from the start
 // at zero shows its first event as an increase.
 var (
-	associationEnds  = []string{"released", "aborted", "broken"}
-	refusalReasons   = []string{"ae_title", "network", "tls", "certificate", "called_ae", "limit", "protocol", "not_dicom"}
+	associationEnds = []string{"released", "aborted", "broken"}
+	refusalReasons  = []string{"ae_title", "network", "tls", "certificate", "called_ae", "limit", "protocol", "not_dicom",
+		"plain_text", "certificate_untrusted", "certificate_not_yet_valid", "certificate_expired", "certificate_usage", "certificate_missing",
+		"silent", "broken_off", "tls_version", "cipher_suite", "handshake"}
 	instanceOutcomes = []string{"stored", "identical", "different", "invalid", "mismatch", "full", "broken_off"}
 	closingReasons   = []string{result.ClosedGeometry, result.ClosedIdle, result.ClosedMaxAge}
 	analysisOutcomes = []string{string(result.OutcomeNodules), string(result.OutcomeNone), string(result.OutcomeSkipped), string(result.OutcomeFailed)}
