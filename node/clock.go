@@ -12,18 +12,18 @@ import (
 // what a time server does each day, and less than any wait of the queue.
 const leastStep = 5 * time.Second
 
-// clock notices that the wall clock was set back.
-type clock struct {
+// wallClock notices that the wall clock was set back.
+type wallClock struct {
 	now     func() (wall time.Time, running time.Duration)
 	wall    time.Time
 	running time.Duration
 }
 
-// newClock looks at the system's clocks: the one that people set, and the one
+// newWallClock looks at the system's clocks: the one that people set, and the one
 // that goes on evenly.
-func newClock() *clock {
+func newWallClock() *wallClock {
 	began := time.Now()
-	c := &clock{now: func() (time.Time, time.Duration) {
+	c := &wallClock{now: func() (time.Time, time.Duration) {
 		now := time.Now()
 		return now.Round(0), now.Sub(began)
 	}}
@@ -32,7 +32,7 @@ func newClock() *clock {
 }
 
 // back is by how much the wall clock was set back since the call before.
-func (c *clock) back() time.Duration {
+func (c *wallClock) back() time.Duration {
 	wall, running := c.now()
 	back := running - c.running - wall.Sub(c.wall)
 	c.wall, c.running = wall, running

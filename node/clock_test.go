@@ -8,7 +8,7 @@ import (
 // Only a wall clock that is set back is noticed, once, and by how much.
 func TestClockSetBack(t *testing.T) {
 	wall, running := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC), time.Duration(0)
-	c := &clock{now: func() (time.Time, time.Duration) { return wall, running }}
+	c := &wallClock{now: func() (time.Time, time.Duration) { return wall, running }}
 	c.back()
 	for _, step := range []struct {
 		name          string

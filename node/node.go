@@ -391,7 +391,7 @@ func (n *Node) upkeep(ctx context.Context) {
 		<-soon.C
 	}
 	defer soon.Stop()
-	clock := newClock()
+	clock := newWallClock()
 	for {
 		n.heart.beat()
 		select {
