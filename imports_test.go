@@ -32,6 +32,7 @@ var rooms = []struct {
 	{"node/series", []string{"dimse", "inference", "config", "node/store"}},
 	{"node/job", []string{"dimse", "inference", "sr", "config", "node/store", "node/series"}},
 	{"node/deliver", []string{"dimse", "inference/result", "sr", "config", "node/store", "node/series", "node/job"}},
+	{"deploy", nil}, // tests alone
 	{"node/audit", nil},
 	{"node", []string{"dimse", "inference", "sr", "config", "node"}},
 	{"cmd", []string{"dimse", "inference", "sr", "config", "node", "cmd/internal"}},
