@@ -63,7 +63,7 @@ func (a Arriving) Tell(ctx context.Context, list []tracked.Activity) error {
 func (a Arriving) Ask(ctx context.Context, k store.Key) ([]tracked.Activity, error) {
 	rows, err := a.q.db.QueryContext(ctx, `SELECT extract(epoch FROM now() - a.first)::float8, extract(epoch FROM now() - a.last)::float8, extract(epoch FROM now() - a.ended)::float8,
 			a.open AND n.client IS NOT NULL, a.properly AND NOT a.open, a.instances, a.expected
-		FROM pulmonode_arriving a LEFT JOIN pulmonode_node n ON n.client = a.client AND n.beat > now() - make_interval(secs => $4)
+		FROM pulmonode_arriving a LEFT JOIN pulmonode_node n ON n.client = a.client AND `+alive("$4")+`
 		WHERE a.study = $1 AND a.series = $2 AND a.client <> $3`,
 		k.Study, k.Series, a.q.nodes.client, a.q.nodes.lease.Seconds())
 	if err != nil {

@@ -47,6 +47,12 @@ type Peer struct {
 	Settings map[string]string // fingerprints of what all nodes must have set alike, by section
 }
 
+// alive is the condition for a row of pulmonode_node; the parameter is the lease in
+// seconds. A beat far ahead is from before the database's clock was set back.
+func alive(lease string) string {
+	return `beat BETWEEN now() - make_interval(secs => ` + lease + `) AND now() + make_interval(secs => ` + lease + `)`
+}
+
 // nodes is what this process knows of the others.
 type nodes struct {
 	client string // this process, in River's rows too
@@ -108,7 +114,7 @@ func (q *Queue) register(ctx context.Context) error {
 		return err
 	}
 	var other string
-	err = q.db.QueryRowContext(ctx, `SELECT name FROM pulmonode_node WHERE folder <> $1 AND name <> $2 AND beat > now() - make_interval(secs => $3) LIMIT 1`,
+	err = q.db.QueryRowContext(ctx, `SELECT name FROM pulmonode_node WHERE folder <> $1 AND name <> $2 AND `+alive("$3")+` LIMIT 1`,
 		q.opts.Folder, q.opts.Node, q.nodes.lease.Seconds()).Scan(&other)
 	if err == nil {
 		return fmt.Errorf("%w (node %s)", ErrOtherFolder, other)
@@ -231,7 +237,7 @@ func (q *Queue) beat(ctx context.Context) error {
 // lost drops all work: another node took this one for dead.
 func (q *Queue) lost(ctx context.Context) error {
 	var taken bool
-	if err := q.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pulmonode_node WHERE name = $1 AND beat > now() - make_interval(secs => $2))`,
+	if err := q.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pulmonode_node WHERE name = $1 AND `+alive("$2")+`)`,
 		q.opts.Node, q.nodes.lease.Seconds()).Scan(&taken); err != nil {
 		return err
 	}
@@ -251,7 +257,7 @@ func (q *Queue) lost(ctx context.Context) error {
 // bury removes the dead and takes back the jobs of all that are not alive.
 func (q *Queue) bury(ctx context.Context) error {
 	return q.transaction(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, `DELETE FROM pulmonode_node WHERE beat < now() - make_interval(secs => $1) RETURNING name`, q.nodes.lease.Seconds())
+		rows, err := tx.QueryContext(ctx, `DELETE FROM pulmonode_node WHERE NOT (`+alive("$1")+`) RETURNING name`, q.nodes.lease.Seconds())
 		if err != nil {
 			return err
 		}
@@ -278,7 +284,7 @@ func (q *Queue) bury(ctx context.Context) error {
 // lookAround reads who lives.
 func (q *Queue) lookAround(ctx context.Context) error {
 	rows, err := q.db.QueryContext(ctx, `SELECT client, name, version, settings FROM pulmonode_node
-		WHERE beat > now() - make_interval(secs => $1) ORDER BY started, client`, q.nodes.lease.Seconds())
+		WHERE `+alive("$1")+` ORDER BY started, client`, q.nodes.lease.Seconds())
 	if err != nil {
 		return err
 	}

@@ -332,3 +332,23 @@ func TestTheEndThatWasNotWrittenIsTheNodesOwnAffair(t *testing.T) {
 		t.Errorf("%+v", again)
 	}
 }
+
+// The database's clock is set back: who was alive before is alive when it beats
+// again, and who is dead does not live on until the clock is there again.
+func TestBeatsFromAheadAreNoSignOfLife(t *testing.T) {
+	url := shared(t)
+	a, b := member(t, url, "a", &world{}, nil), member(t, url, "b", &world{}, nil)
+	silence(a)
+	silence(b)
+	_, err := b.db.Exec(`UPDATE pulmonode_node SET beat = beat + interval '1 hour'`)
+	must(t, err)
+	must(t, b.beat(t.Context()))
+	if len(b.Peers()) != 0 || !b.Leads() {
+		t.Errorf("%+v", b.Peers())
+	}
+	must(t, a.beat(t.Context()))
+	must(t, b.lookAround(t.Context()))
+	if len(b.Peers()) != 1 {
+		t.Errorf("%+v", b.Peers())
+	}
+}
