@@ -43,6 +43,7 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"add":        func(a, b int) int { return a + b },
 	"count":      count,
 	"upper":      strings.ToUpper,
+	"sentence":   func(s string) string { return stop(capital(s)) },
 }).ParseFS(templateFiles, "templates/*.html"))
 
 // staticAddresses are what the page loads, with a part of their hash, so that a

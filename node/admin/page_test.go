@@ -386,7 +386,7 @@ func TestEveryPartOfASeriesPage(t *testing.T) {
 		return w.Body.String()
 	}
 	page := show(true)
-	says(t, page, `<progress id="progress" max="9" value="3">`, "Generation 1: The analysis failed", "the disk is broken", "a part only", "2 of 3 instances: nothing came any more", "of its own",
+	says(t, page, `<progress id="progress" max="9" value="3">`, "Generation 1: The analysis failed", "The disk is broken.</p>", "A part only.", "2 of 3 instances: nothing came any more", "of its own",
 		"Next attempt to deliver to pacs (generation 1)", "The attempt before: timed out", "1.2.3.4.9", "Partly delivered to ris (generation 2)", `alt="Slice with nodule 7 outlined."`, `id="retry-1-pacs"`, `id="cancel-2-ris"`)
 	if page := show(false); strings.Contains(page, "<button") {
 		t.Errorf("who may look only is offered buttons:\n%s", page)
