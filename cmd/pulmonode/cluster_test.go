@@ -90,8 +90,8 @@ from = ["127.0.0.0/8"]
 [admin]
 listen = "127.0.0.1:%d"
 [complete]
-quiet = "2s"
-idle = "20s"
+quiet = "5s"
+idle = "30s"
 [inference]
 threads = 1
 [[destination]]
