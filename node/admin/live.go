@@ -40,7 +40,7 @@ const scrapeQueue = 2 * time.Second
 var (
 	jobsDesc        = desc("jobs", "Jobs in the queue.", "kind", "destination", "state")
 	oldestDesc      = desc("job_oldest_age_seconds", "Age of the oldest job that is queued, runs or waits; 0 when there is none.", "kind", "destination")
-	seriesDesc      = desc("series", "Series on the disk by state.", "state")
+	seriesDesc      = desc("series", "Series by state; of a deleted one the record alone is left.", "state")
 	seriesAgeDesc   = desc("series_counted_age_seconds", "Seconds since the series were last counted by state.")
 	freeDesc        = desc("disk_free_bytes", "Free space for the data folder.")
 	totalDesc       = desc("disk_total_bytes", "Size of the data folder's disk.")
