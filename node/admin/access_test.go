@@ -41,6 +41,30 @@ var lines = sync.OnceValue(func() string {
 	return fmt.Sprintf("# who looks after the node\nann:%s\n\nbob:%s:view\n", hash, hash)
 })
 
+var quickHash = sync.OnceValue(func() []byte {
+	hash, err := bcrypt.GenerateFromPassword([]byte(rightPassword), bcrypt.MinCost)
+	if err != nil {
+		panic(err)
+	}
+	return hash
+})
+
+// quick hashes the same password more cheaply than a file may: hundreds of tries
+// are made below.
+func quick(a *access) *access {
+	if a.passwords != nil {
+		users, err := a.passwords.read()
+		if err != nil {
+			panic(err)
+		}
+		for name, one := range users {
+			one.hash = quickHash()
+			users[name] = one
+		}
+	}
+	return a
+}
+
 func passwordFile(t testing.TB, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "passwords")
@@ -108,7 +132,7 @@ func TestWhoMayAskForWhat(t *testing.T) {
 			h.instance(key1, 1, "slice")
 			for who, lets := range c.lets {
 				// Each its own: wrong passwords must not add up.
-				h.Server.access = newAccess(c.access(t), nil, zap.NewNop())
+				h.Server.access = quick(newAccess(c.access(t), nil, zap.NewNop()))
 				for _, r := range append(h.routes(), route{"GET", "/nowhere", toView, nil}, route{"DELETE", "/metrics", toView, nil}) {
 					h.access.restart()
 					path := strings.NewReplacer("{$}", "", "{study}", key1.Study, "{series}", key1.Series, "{generation}", "1", "{file}", "key-1.png").Replace(r.path)
@@ -171,7 +195,7 @@ func TestReadinessSaysWhyOnlyToWhoMayComeIn(t *testing.T) {
 // clocked is an access with a clock of its own.
 func clocked(t *testing.T, entered func(Entry), log *zap.Logger) (*access, *time.Time) {
 	t.Helper()
-	a := newAccess(config.Admin{PasswordFile: passwordFile(t, lines())}, entered, log)
+	a := quick(newAccess(config.Admin{PasswordFile: passwordFile(t, lines())}, entered, log))
 	now := time.Unix(1e9, 0)
 	a.passwords.now = func() time.Time { return now }
 	return a, &now
