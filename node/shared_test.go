@@ -14,7 +14,7 @@ import (
 )
 
 // newSites are two nodes that share a folder and a database.
-func newSites(t *testing.T, change func(*site)) (a, b *site) {
+func newSites(t *testing.T, change func(*site)) (a, b *site, database *postgrestest.Server) {
 	t.Helper()
 	database, err := postgrestest.Start()
 	if missing := new(postgrestest.Missing); errors.As(err, &missing) {
@@ -37,14 +37,14 @@ func newSites(t *testing.T, change func(*site)) (a, b *site) {
 			}
 		})
 	}
-	return node("a"), node("b")
+	return node("a"), node("b"), database
 }
 
 // Half of a series comes to one node and half to the other: it is one series with
 // one result set, and both say so.
 func TestTwoNodesAreOne(t *testing.T) {
 	p := newPACS(t, "", nil)
-	a, b := newSites(t, func(s *site) { s.to("pacs", p) })
+	a, b, _ := newSites(t, func(s *site) { s.to("pacs", p) })
 	a.start()
 	b.start()
 	a.send(0, 4)
@@ -66,7 +66,7 @@ func TestTwoNodesAreOne(t *testing.T) {
 
 // What readiness says of the others, and who is not let in.
 func TestNodesKnowOneAnother(t *testing.T) {
-	a, b := newSites(t, nil)
+	a, b, _ := newSites(t, nil)
 	b.config.Output.SeriesNumberSR++
 	a.start()
 	b.start()
@@ -90,5 +90,44 @@ func TestNodesKnowOneAnother(t *testing.T) {
 	}
 	if _, err := os.Stat(a.config.Storage.DataDir + "/queue.db"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a queue in the folder: %v", err)
+	}
+}
+
+// The database is restored from a backup that knows nothing of what came since, or
+// is lost: the files know.
+func TestADatabaseFromTheBackupDoublesNothing(t *testing.T) {
+	p := newPACS(t, "", nil)
+	a, _, database := newSites(t, func(s *site) { s.to("pacs", p) })
+	a.start()
+	a.stop()
+	if err := database.Copy("pulmonode", "backup"); err != nil {
+		t.Fatal(err)
+	}
+	a.start()
+	a.send(0, 9)
+	a.untilState(admin.Delivered)
+	a.send(10, 12) // not closed, or not analysed, when the database goes
+	a.stop()
+	before := p.associations()
+	lost, err := database.Database("lost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.config.Queue.URL = database.URL("backup")
+	a.start()
+	a.until("generation 2 is delivered", func(d *admin.Detail) bool { return d.Generation == 2 && d.State == admin.Delivered })
+	a.stop()
+	complete(t, p, 2)
+	after := p.associations()
+	if after > before+1 {
+		t.Errorf("%d associations more for one generation", after-before)
+	}
+	a.config.Queue.URL = lost
+	a.start()
+	a.untilState(admin.Delivered)
+	a.stop()
+	complete(t, p, 2)
+	if again := p.associations(); again != after {
+		t.Errorf("%d deliveries by an empty database", again-after)
 	}
 }
