@@ -35,6 +35,7 @@ var rooms = []struct {
 	{"deploy", nil}, // tests alone
 	{"node/audit", nil},
 	{"node", []string{"dimse", "inference", "sr", "config", "node"}},
+	{"deploy", nil}, // tests alone
 	{"cmd", []string{"dimse", "inference", "sr", "config", "node", "cmd/internal"}},
 }
 

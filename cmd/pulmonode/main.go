@@ -77,7 +77,7 @@ NOT FOR CLINICAL USE: results are verified by nobody.`,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	for _, c := range []*cobra.Command{
-		serveCommand(), checkCommand(), analyzeCommand(), sendCommand(), echoCommand(),
+		serveCommand(), checkCommand(), healthCommand(), analyzeCommand(), sendCommand(), echoCommand(),
 		jobsCommand(), passwordCommand(), srCommand(), phantomCommand(), versionCommand(),
 	} {
 		root.AddCommand(c)
