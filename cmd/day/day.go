@@ -220,7 +220,7 @@ func (d *day) settle(ctx context.Context) {
 func open(all []admin.Series) (n int) {
 	for _, s := range all {
 		switch s.State {
-		case admin.Delivered, admin.Skipped, admin.Failed:
+		case admin.Delivered, admin.Skipped, admin.Failed, admin.Deleted:
 		default:
 			n++
 		}

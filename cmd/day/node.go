@@ -37,6 +37,7 @@ listen = %q
 [storage]
 data_dir = %q
 stop_receiving_below = "64 MiB"
+delete_delivered_below = "1 B" # what was delivered is to be looked at in the end
 [complete]
 quiet = "1s"
 idle = "6s"
