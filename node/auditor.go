@@ -400,7 +400,7 @@ func (s *sending) sent(ctx context.Context, err error, final bool) {
 // deleted tells of a series that was removed.
 func (a *auditor) deleted(k store.Key, p audit.Patient) {
 	if a.on() {
-		a.trail.Record(audit.Deleted(a.self, k.Study, p, nil, time.Now()))
+		a.trail.Record(audit.Deleted(a.self, k.Study, p, time.Now()))
 	}
 }
 

@@ -39,7 +39,6 @@ var (
 	applicationStart = code(401, "110120", "Application Start")
 	applicationStop  = code(401, "110121", "Application Stop")
 	login            = code(401, "110122", "Login")
-	logout           = code(401, "110123", "Logout")
 
 	NodeAuthentication      = code(403, "110126", "Node Authentication")
 	NetworkConfiguration    = code(403, "110128", "Network Configuration")

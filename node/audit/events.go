@@ -131,23 +131,15 @@ func Accessed(n Node, who Person, study string, p Patient, at time.Time) Event {
 }
 
 // Deleted reports that series of a study were removed (A.5.3.8).
-func Deleted(n Node, study string, p Patient, classes []Class, at time.Time) Event {
+func Deleted(n Node, study string, p Patient, at time.Time) Event {
 	return Event{ID: studyDeleted, Action: "D", Time: at, Participants: []Participant{n.participant(application, true)},
-		Objects: []Object{{ID: study, IDType: studyInstanceUID, Type: "2", Role: "3", LifeCycle: "15", Classes: classes}, p.object()}}
+		Objects: []Object{{ID: study, IDType: studyInstanceUID, Type: "2", Role: "3", LifeCycle: "15"}, p.object()}}
 }
 
-// LoggedIn reports that a person proved who they are, or did not (A.5.3.12).
+// LoggedIn reports that a person proved who they are, or did not, and why
+// (A.5.3.12). Nobody logs out: HTTP Basic and certificates know no goodbye.
 func LoggedIn(n Node, who Person, at time.Time, refusal string) Event {
-	return authentication(n, login, who, at, refusal)
-}
-
-// LoggedOut reports that a person left.
-func LoggedOut(n Node, who Person, at time.Time) Event {
-	return authentication(n, logout, who, at, "")
-}
-
-func authentication(n Node, kind Code, who Person, at time.Time, refusal string) Event {
-	e := Event{ID: userAuthentication, Type: []Code{kind}, Action: "E", Time: at, Description: refusal,
+	e := Event{ID: userAuthentication, Type: []Code{login}, Action: "E", Time: at, Description: refusal,
 		Participants: []Participant{who.participant("unknown"), n.participant(application, false)}}
 	if refusal != "" {
 		e.Outcome = Minor
@@ -166,7 +158,7 @@ func Alert(n Node, kind Code, by []Participant, at time.Time, o Outcome, what st
 	return e
 }
 
-// Lost reports that messages could not be kept.
+// lost reports that messages could not be kept.
 func lost(n Node, messages uint64, at time.Time) Event {
 	return Alert(n, recordingStopped, nil, at, Serious, fmt.Sprintf("%d audit messages could not be kept", messages))
 }

@@ -47,10 +47,9 @@ func every(text string) map[string]Event {
 		"sending":  Sending(us, peer, t),
 		"sent":     Sent(us, peer, t),
 		"accessed": Accessed(us, who, text, Patient{text, text}, noon),
-		"deleted":  Deleted(us, text, Patient{text, text}, t.Classes, noon),
+		"deleted":  Deleted(us, text, Patient{text, text}, noon),
 		"login":    LoggedIn(us, who, noon, ""),
 		"refused":  LoggedIn(us, who, noon, "because "+text),
-		"logout":   LoggedOut(us, who, noon),
 		"alert":    Alert(us, NodeAuthentication, []Participant{peer.Performer(), who.Performer()}, noon, Minor, "because "+text),
 		"notice":   Alert(us, SoftwareConfiguration, nil, noon, Success, text),
 		"lost":     lost(us, 17, noon),
@@ -153,7 +152,6 @@ func TestMessagesAreAsTheirTablesSay(t *testing.T) {
 		"notice":   {"110113", "110131", "E", []string{"110150"}, 1, []string{"110182"}},             // A.5.3.11
 		"lost":     {"110113", "110133", "E", []string{"110150"}, 1, []string{"110182"}},             // A.5.3.11
 		"login":    {"110114", "110122", "E", []string{"", "110150"}, 1, nil},                        // A.5.3.12
-		"logout":   {"110114", "110123", "E", []string{"", "110150"}, 1, nil},                        // A.5.3.12
 	} {
 		t.Run(name, func(t *testing.T) {
 			var m xmlMessage

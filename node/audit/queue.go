@@ -45,8 +45,7 @@ func (q *queue) push(message []byte) {
 	q.bytes += len(one)
 	gone := 0
 	for len(q.waiting) > maxQueued || q.bytes > maxBytes {
-		q.bytes -= len(q.waiting[0])
-		q.waiting = q.waiting[1:]
+		q.dropLocked()
 		gone++
 	}
 	q.mu.Unlock()
@@ -66,11 +65,16 @@ func (q *queue) take() (text []byte, messages int) {
 	var b bytes.Buffer
 	for len(q.waiting) > 0 && b.Len() < maxBatch {
 		b.Write(q.waiting[0])
-		q.bytes -= len(q.waiting[0])
-		q.waiting[0], q.waiting = nil, q.waiting[1:]
+		q.dropLocked()
 		messages++
 	}
 	return b.Bytes(), messages
+}
+
+// dropLocked lets go of the oldest message, and of its memory.
+func (q *queue) dropLocked() {
+	q.bytes -= len(q.waiting[0])
+	q.waiting[0], q.waiting = nil, q.waiting[1:]
 }
 
 // run writes until it is stopped, and then once more what waits.
@@ -102,7 +106,9 @@ func (q *queue) run() {
 			failing, messages = false, 0
 			continue
 		case stopping:
-			_, rest := q.takeAll()
+			q.mu.Lock()
+			rest := len(q.waiting)
+			q.mu.Unlock()
 			q.lost(messages + rest)
 			return
 		case !failing:
@@ -116,12 +122,4 @@ func (q *queue) run() {
 		case <-time.After(q.again):
 		}
 	}
-}
-
-func (q *queue) takeAll() (bytes, messages int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	bytes, messages = q.bytes, len(q.waiting)
-	q.waiting, q.bytes = nil, 0
-	return bytes, messages
 }

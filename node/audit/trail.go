@@ -36,7 +36,6 @@ type Options struct {
 // Trail is an audit trail that is kept. A nil Trail records nothing.
 type Trail struct {
 	opts   Options
-	host   string
 	queues []*queue
 	file   *logFile
 	spool  *spool
@@ -64,7 +63,7 @@ func Open(o Options) (*Trail, error) {
 	if o.Log == nil {
 		o.Log = zap.NewNop()
 	}
-	t := &Trail{opts: o, host: o.Node.Host, stop: func() {}}
+	t := &Trail{opts: o, stop: func() {}}
 	if o.File != "" {
 		t.file = &logFile{path: o.File}
 		if err := t.file.reopen(); err != nil {
@@ -114,7 +113,7 @@ func (t *Trail) record(e Event) {
 		t.drop(1)
 		return
 	}
-	m := syslog(xml, e.Outcome, e.Time, t.host, os.Getpid())
+	m := syslog(xml, e.Outcome, e.Time, t.opts.Node.Host, os.Getpid())
 	if len(m) > maxMessage {
 		t.drop(1)
 		return
@@ -138,14 +137,6 @@ func (t *Trail) drop(messages int) {
 		t.opts.Log.Error("audit_lost", zap.Int("messages", messages), zap.Uint64("since_start", all),
 			zap.String("do", "make room on the disk, bring the collector back, or raise [audit] spool: the trail has a gap"))
 	}
-}
-
-// Node is the node that the trail is of.
-func (t *Trail) Node() Node {
-	if t == nil {
-		return Node{}
-	}
-	return t.opts.Node
 }
 
 // Waiting is how many bytes the collector has not had for certain.

@@ -73,10 +73,3 @@ func (s *Store) settleLayout(found layout) error {
 	}
 	return err
 }
-
-// OpenedBy is the pulmonode that opened the data folder last; empty where none
-// has said so.
-func OpenedBy(dir string) string {
-	found, _ := readLayout(dir)
-	return found.OpenedBy
-}
