@@ -23,8 +23,9 @@ func passwordCommand() *cobra.Command {
 		Short: "Give a user of the page a password, or take it away",
 		Long: `Writes a line of the file that [admin] password_file names, which is made when it
 is not there and is its owner's alone. Only a hash of the password is kept. It is
-asked for twice and not shown; what comes through a pipe is read, a line.
-A running node takes the change from the next request on.`,
+asked for twice and not shown; what comes through a pipe is read, a line. Root may
+change the file, whose owner stays; one that root makes wants a chown to the user
+that runs the node. A running node takes the change from the next request on.`,
 		Example: `  pulmonode password --file /etc/pulmonode/passwords ann
   pulmonode password --file /etc/pulmonode/passwords grafana --role view < secret
   pulmonode password --file /etc/pulmonode/passwords ann --remove`,
@@ -50,7 +51,7 @@ A running node takes the change from the next request on.`,
 			}
 			fmt.Fprintf(c.OutOrStdout(), "%s has a password, with the role %s\n", args[0], role)
 			if missing != nil {
-				fmt.Fprintf(c.OutOrStdout(), "%s is new: name it in [admin] password_file; it must belong to the user that runs the node\n", file)
+				fmt.Fprintf(c.OutOrStdout(), "%s is new: name it in [admin] password_file; it must belong to the user that runs the node (chown USER %s)\n", file, file)
 			}
 			return nil
 		},

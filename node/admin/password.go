@@ -229,11 +229,16 @@ func passwordLine(user, password string, role Role) (string, error) {
 }
 
 // replaceFile writes a file of mode 0600 in place of the one at path, whose owner
-// keeps it: root may change the file of the service's user.
+// keeps it: root may change the file of the service's user, who may write nothing
+// below /etc.
 func replaceFile(path string, text []byte, owner *syscall.Stat_t) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".password-*") // of mode 0600
 	if err != nil {
-		return err
+		var why *fs.PathError
+		if errors.As(err, &why) {
+			err = why.Err
+		}
+		return fmt.Errorf("nothing can be written in the folder of %s: %w: run this as root, who leaves the file to its owner", path, err)
 	}
 	defer func() {
 		if err != nil {

@@ -110,3 +110,13 @@ func FuzzPasswords(f *testing.F) {
 		}
 	})
 }
+
+func TestSetPasswordWhereNothingCanBeWritten(t *testing.T) {
+	err := SetPassword("/proc/passwords", "ann", "correct horse battery", Operate)
+	if err == nil || !strings.Contains(err.Error(), "the folder of /proc/passwords") || !strings.Contains(err.Error(), "run this as root") {
+		t.Errorf("%v", err)
+	}
+	if err != nil && strings.Contains(err.Error(), ".password-") {
+		t.Errorf("it speaks of a file that nobody knows: %v", err)
+	}
+}

@@ -200,7 +200,7 @@ func (s surroundings) admin(c config.Admin) []config.Fault {
 	if c.PasswordFile != "" {
 		if err := admin.CheckPasswords(c.PasswordFile); err != nil {
 			faults = append(faults, fault("[admin] password_file", err.Error(),
-				fmt.Sprintf("`pulmonode password --file %s USER` writes it, as the user that runs the node; until it is whole nobody comes in by password", c.PasswordFile)))
+				fmt.Sprintf("`pulmonode password --file %s USER` writes it, as root with a chown to the user that runs the node; until it is whole nobody comes in by password", c.PasswordFile)))
 		}
 	}
 	return faults
