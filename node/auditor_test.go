@@ -365,6 +365,25 @@ func TestTrailOfPeople(t *testing.T) {
 	}
 }
 
+// Whatever is told next says how many were left out before it.
+func TestTrailOfPeopleCountsWhatItLeavesOut(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "audit.log")
+	s := newSite(t, func(s *site) { s.config.Audit.File = file })
+	s.start()
+	kinds := []string{"user", "password", "certificate", "too_many_tries", "role"}
+	for i, word := range kinds {
+		s.node.auditor.entries.skipped = 101 + i
+		s.node.auditor.entered(admin.Entry{User: "norma", Refused: word})
+	}
+	s.stop()
+	_, text := trail(t, file)
+	for i, word := range kinds {
+		if !strings.Contains(text, fmt.Sprintf("(%d refusals before this one", 101+i)) {
+			t.Errorf("%s does not say it", word)
+		}
+	}
+}
+
 // A scan of the network fills neither the log nor the trail, and what was left out
 // is counted.
 func TestRefusalsAreBounded(t *testing.T) {

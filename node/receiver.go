@@ -327,29 +327,3 @@ func (s *session) End(e dimse.End) {
 		zap.Int("stored", s.stored), zap.Int("identical", s.identical), zap.Int("different", s.different), zap.Int("refused", s.refused),
 		zap.Int64("bytes", s.bytes), zap.Duration("took", time.Since(s.began)), zap.Error(e.Err))
 }
-
-// rate lets one line a second through, and ten at once.
-type rate struct {
-	mu      sync.Mutex
-	last    time.Time
-	tokens  float64
-	skipped int
-}
-
-func (a *rate) allow(now time.Time) (skipped int, ok bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.last.IsZero() {
-		a.tokens = 10
-	} else {
-		a.tokens = min(a.tokens+now.Sub(a.last).Seconds(), 10)
-	}
-	a.last = now
-	if a.tokens < 1 {
-		a.skipped++
-		return 0, false
-	}
-	a.tokens--
-	skipped, a.skipped = a.skipped, 0
-	return skipped, true
-}

@@ -23,29 +23,18 @@ type brought struct {
 	patient Patient
 }
 
-// maxUnreadable bounds how many instances are tried for one that can be read.
-const maxUnreadable = 3
-
-// whatCame reads it from the first instance that can be read.
-func whatCame(s *store.Store, k store.Key, instances []string) *brought {
-	for _, uid := range instances[:min(len(instances), maxUnreadable)] {
-		path, err := s.InstancePath(k, uid)
-		if err != nil {
-			continue
-		}
-		f, err := dataset.Open(path, dataset.Limits{})
-		if err != nil {
-			continue
-		}
-		return &brought{
-			source: printable(f.Meta.Text(dataset.SourceApplicationEntityTitle)),
-			patient: Patient{
-				Name: text(f.Header, dataset.PatientName), ID: text(f.Header, dataset.PatientID),
-				BirthDate: text(f.Header, dataset.PatientBirthDate), AccessionNumber: text(f.Header, dataset.AccessionNumber),
-			},
-		}
+// whatCame is what a file of a series says of it.
+func whatCame(f *dataset.File) *brought {
+	if f == nil {
+		return nil
 	}
-	return nil
+	return &brought{
+		source: printable(f.Meta.Text(dataset.SourceApplicationEntityTitle)),
+		patient: Patient{
+			Name: text(f.Header, dataset.PatientName), ID: text(f.Header, dataset.PatientID),
+			BirthDate: text(f.Header, dataset.PatientBirthDate), AccessionNumber: text(f.Header, dataset.AccessionNumber),
+		},
+	}
 }
 
 // text is a value of a header for people: characters that could not be decoded

@@ -110,7 +110,7 @@ func (vs *views) read(k store.Key, known *brought) *view {
 		return fail(err)
 	}
 	if v.instances, v.brought = len(instances), known; known == nil {
-		v.brought = whatCame(s, k, instances)
+		v.brought = whatCame(s.Sample(k, instances))
 	}
 	closings, err := s.Closings(k)
 	if err != nil {

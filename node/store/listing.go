@@ -78,6 +78,24 @@ func (s *Store) InstancePath(k Key, sopInstanceUID string) (string, error) {
 	return filepath.Join(s.folder(k), "instances", sopInstanceUID+".dcm"), nil
 }
 
+// maxUnreadable bounds how many instances are tried for one that can be read.
+const maxUnreadable = 3
+
+// Sample opens the first of these instances of a series that can be read, for
+// what all of them have in common. It is nil where none of the first few can.
+func (s *Store) Sample(k Key, sopInstanceUIDs []string) *dataset.File {
+	for _, uid := range sopInstanceUIDs[:min(len(sopInstanceUIDs), maxUnreadable)] {
+		path, err := s.InstancePath(k, uid)
+		if err != nil {
+			continue
+		}
+		if f, err := dataset.Open(path, dataset.Limits{}); err == nil {
+			return f
+		}
+	}
+	return nil
+}
+
 // Instances lists the instances of a series by SOP Instance UID.
 func (s *Store) Instances(k Key) ([]Instance, error) {
 	uids, err := s.InstanceUIDs(k)
