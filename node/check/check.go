@@ -164,15 +164,21 @@ func (s surroundings) disk(c config.Storage) []config.Fault {
 			fmt.Sprintf("%.1f GiB are free on the disk of %s; below %v senders are told \"out of resources\"", float64(free)/float64(config.GiB), existing, c.StopReceivingBelow),
 			"free some space, name a data_dir on a larger disk, shorten [storage] keep, or lower this mark")}
 	}
+	var faults []config.Fault
+	if mark := c.MakeRoomBelow(); free < mark { // a word too large for the disk looks like this for ever
+		faults = append(faults, warning("[storage] delete_delivered_below",
+			fmt.Sprintf("%.1f GiB are free on the disk of %s; below %v delivered series are deleted at once, whatever [storage] keep says", float64(free)/float64(config.GiB), existing, mark),
+			"free some space, or lower this mark if the disk never has so much free"))
+	}
 	rate, err := s.durableRate(trial)
 	switch {
 	case err != nil:
-		return []config.Fault{fault(where, fmt.Sprintf("a trial write in %s failed: %v", existing, cause(err)), "look at the disk and its quotas: `dmesg` and `df -h` say more")}
+		return append(faults, fault(where, fmt.Sprintf("a trial write in %s failed: %v", existing, cause(err)), "look at the disk and its quotas: `dmesg` and `df -h` say more"))
 	case rate < slowDisk:
-		return []config.Fault{warning(where, fmt.Sprintf("the disk keeps %.0f slices a second for certain, and a scanner sends %.0f or more", rate, slowDisk),
-			"scanners will wait for it: use a local SSD, or one whose write cache survives a power cut")}
+		return append(faults, warning(where, fmt.Sprintf("the disk keeps %.0f slices a second for certain, and a scanner sends %.0f or more", rate, slowDisk),
+			"scanners will wait for it: use a local SSD, or one whose write cache survives a power cut"))
 	}
-	return nil
+	return faults
 }
 
 // durableRate writes slices of 512 KiB with an fsync each, for half a second at most.

@@ -135,7 +135,7 @@ func TestListeners(t *testing.T) {
 }
 
 func TestDisk(t *testing.T) {
-	const dataDir, mark = "[storage] data_dir", "[storage] stop_receiving_below"
+	const dataDir, mark, room = "[storage] data_dir", "[storage] stop_receiving_below", "[storage] delete_delivered_below"
 	plain := filepath.Join(t.TempDir(), "plain")
 	if err := os.WriteFile(plain, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -164,6 +164,9 @@ func TestDisk(t *testing.T) {
 		{"less room than the mark", t.TempDir(), func(s *surroundings) {
 			s.free = func(string) (config.Size, error) { return 2 * config.GiB, nil }
 		}, mark, false, `2.0 GiB are free`},
+		{"less room than delivered series are kept for", t.TempDir(), func(s *surroundings) {
+			s.free = func(string) (config.Size, error) { return 7 * config.GiB, nil }
+		}, room, true, `7.0 GiB are free`},
 		{"a disk that does not say", t.TempDir(), func(s *surroundings) {
 			s.free = func(string) (config.Size, error) { return 0, errors.New("function not implemented") }
 		}, dataDir, false, "function not implemented"},
