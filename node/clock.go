@@ -8,38 +8,26 @@ import (
 	"go.uber.org/zap"
 )
 
-// leastStep is by how much the wall clock must be set back to be noticed: less is
+// leastStep is by how much the wall clock must be set back to matter: less is
 // what a time server does each day, and less than any wait of the queue.
 const leastStep = 5 * time.Second
 
-// wallClock notices that the wall clock was set back.
+// wallClock tells when the clock that people set, and the one that goes on evenly,
+// no longer go together.
 type wallClock struct {
-	now     func() (wall time.Time, running time.Duration)
-	wall    time.Time
+	wall    time.Time // at the last look
 	running time.Duration
 }
 
-// newWallClock looks at the system's clocks: the one that people set, and the one
-// that goes on evenly.
-func newWallClock() *wallClock {
-	began := time.Now()
-	c := &wallClock{now: func() (time.Time, time.Duration) {
-		now := time.Now()
-		return now.Round(0), now.Sub(began)
-	}}
-	c.back()
-	return c
-}
-
-// back is by how much the wall clock was set back since the call before.
-func (c *wallClock) back() time.Duration {
-	wall, running := c.now()
-	back := running - c.running - wall.Sub(c.wall)
-	c.wall, c.running = wall, running
-	if back < leastStep {
-		return 0
+// set is by how much the wall clock was set since the look before, below zero
+// where it was set back; a machine that slept has it set ahead.
+func (c *wallClock) set(wall time.Time, running time.Duration) (by time.Duration) {
+	wall = wall.Round(0) // without its reading of the other clock
+	if !c.wall.IsZero() {
+		by = wall.Sub(c.wall) - (running - c.running)
 	}
-	return back
+	c.wall, c.running = wall, running
+	return by
 }
 
 // clockSetBack has everything in the queue done as soon as it can be. The queue's

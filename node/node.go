@@ -391,7 +391,9 @@ func (n *Node) upkeep(ctx context.Context) {
 		<-soon.C
 	}
 	defer soon.Stop()
-	clock := newWallClock()
+	var clock wallClock
+	began := time.Now()
+	clock.set(began, 0)
 	for {
 		n.heart.beat()
 		select {
@@ -404,8 +406,8 @@ func (n *Node) upkeep(ctx context.Context) {
 		case <-soon.C:
 		}
 		var err error
-		if by := clock.back(); by > 0 {
-			err = n.clockSetBack(ctx, by)
+		if by := clock.set(time.Now(), time.Since(began)); by <= -leastStep {
+			err = n.clockSetBack(ctx, -by)
 		}
 		err = errors.Join(err, n.queue.Reconcile(ctx, n.store))
 		if err == nil && n.config.Queue.URL != "" && n.queue.Leads() {

@@ -28,7 +28,7 @@ func (n *Node) retention(ctx context.Context) {
 	began := time.Now()
 	look := time.NewTicker(roomEvery)
 	defer look.Stop()
-	k := keeper{node: n, storage: n.config.Storage, clock: clock{settled: clockSettles}}
+	k := keeper{node: n, storage: n.config.Storage, clock: believed{settled: clockSettles}}
 	for {
 		if !k.turn(ctx, time.Now(), time.Since(began)) {
 			select {
@@ -48,7 +48,7 @@ func (n *Node) retention(ctx context.Context) {
 type keeper struct {
 	node    *Node
 	storage config.Storage
-	clock   clock
+	clock   believed
 	ageing  time.Duration // when to look at ages again
 	making  time.Duration // when to make room again
 	cramped bool          // told already that no room can be made
@@ -131,20 +131,15 @@ const clockSettles = time.Hour
 // is before it counts as set by somebody.
 const stepped = time.Minute
 
-// clock tells whether the wall clock can be believed.
-type clock struct {
+// believed tells whether the wall clock can be believed.
+type believed struct {
+	wallClock
 	settled time.Duration // from when on; of the monotonic clock
-	wall    time.Time     // at the last look
-	since   time.Duration // and by the monotonic clock
 }
 
-func (c *clock) trusted(wall time.Time, since time.Duration) bool {
-	wall = wall.Round(0)
-	if !c.wall.IsZero() {
-		if off := wall.Sub(c.wall) - (since - c.since); off > stepped || off < -stepped {
-			c.settled = since + clockSettles
-		}
+func (c *believed) trusted(wall time.Time, since time.Duration) bool {
+	if by := c.set(wall, since); by.Abs() > stepped {
+		c.settled = since + clockSettles
 	}
-	c.wall, c.since = wall, since
 	return since >= c.settled
 }

@@ -25,7 +25,7 @@ func (s *site) makeRoom() {
 }
 
 func (s *site) keeper() keeper {
-	return keeper{node: s.node, storage: config.Storage{DeleteDeliveredBelow: everything}, clock: clock{settled: clockSettles}}
+	return keeper{node: s.node, storage: config.Storage{DeleteDeliveredBelow: everything}, clock: believed{settled: clockSettles}}
 }
 
 func TestOnlyWhatIsDeliveredGoesForRoom(t *testing.T) {
@@ -130,7 +130,7 @@ func TestADeletedSeriesComesAgainToAnotherModel(t *testing.T) {
 // clock has been let alone for an hour.
 func TestAgesAreNotBelievedOfAClockThatWasSet(t *testing.T) {
 	at := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
-	c := clock{settled: clockSettles}
+	c := believed{settled: clockSettles}
 	for i, look := range []struct {
 		since time.Duration
 		set   time.Duration // by how much the wall clock is off
