@@ -89,7 +89,7 @@ func (q *Queue) Jobs(ctx context.Context, study, series string) ([]Job, error) {
 		}
 		if j.State == Queued || j.State == Waiting {
 			j.Next = parseTime(when)
-			if j.State == Queued && time.Until(j.Next) > 0 {
+			if j.State == Queued && j.Next.After(q.now()) {
 				j.State = Waiting // River keeps short waits as available
 			}
 		} else {

@@ -57,6 +57,7 @@ func alive(lease string) string {
 type nodes struct {
 	client string // this process, in River's rows too
 	lease  time.Duration
+	ahead  ahead
 
 	last     time.Time // of this node's beats that the database took
 	unbroken time.Time // since when each beat was in time; a node judges others only after a lease of that
@@ -85,6 +86,9 @@ func nodeOf(client string) string {
 func (q *Queue) join(ctx context.Context) error {
 	q.nodes.last = time.Now()
 	q.nodes.unbroken = q.nodes.last
+	if err := q.setClock(ctx); err != nil {
+		return err
+	}
 	if err := q.register(ctx); err != nil {
 		return err
 	}
@@ -114,8 +118,8 @@ func (q *Queue) register(ctx context.Context) error {
 		return err
 	}
 	var other string
-	err = q.db.QueryRowContext(ctx, `SELECT name FROM pulmonode_node WHERE folder <> $1 AND name <> $2 AND `+alive("$3")+` LIMIT 1`,
-		q.opts.Folder, q.opts.Node, q.nodes.lease.Seconds()).Scan(&other)
+	err = q.db.QueryRowContext(ctx, `SELECT name FROM pulmonode_node WHERE folder <> $1 AND `+alive("$2")+` LIMIT 1`,
+		q.opts.Folder, q.nodes.lease.Seconds()).Scan(&other)
 	if err == nil {
 		return fmt.Errorf("%w (node %s)", ErrOtherFolder, other)
 	}
@@ -212,6 +216,9 @@ func (q *Queue) beat(ctx context.Context) error {
 		if err := q.lost(ctx); err != nil {
 			return err
 		}
+	}
+	if err := q.setClock(ctx); err != nil {
+		return err
 	}
 	q.mu.Lock()
 	if began.Sub(n.last) > n.lease/2 {
@@ -328,6 +335,11 @@ func (q *Queue) compare(peers []Peer) {
 	}
 }
 
+// differs reports whether a node that lives has something set otherwise.
+func (q *Queue) differs() bool {
+	return slices.ContainsFunc(q.Peers(), func(p Peer) bool { return len(p.Differs(q.opts.Settings)) > 0 })
+}
+
 // Differs lists the sections that the peer has set otherwise.
 func (p Peer) Differs(settings map[string]string) (sections []string) {
 	for _, section := range slices.Sorted(maps.Keys(settings)) {
@@ -388,7 +400,7 @@ func (q *Queue) held(ctx context.Context, id int64) error {
 	bound, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()
 	var held bool
-	err := q.db.QueryRowContext(bound, `SELECT EXISTS (SELECT FROM river_job WHERE id = $1 AND state = 'running')`, id).Scan(&held)
+	err := q.db.QueryRowContext(bound, `SELECT EXISTS (SELECT FROM river_job WHERE id = $1 AND state = 'running' AND `+lastClient+` = $2)`, id, q.nodes.client).Scan(&held)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

@@ -154,6 +154,11 @@ func TestNodesThatDoNotBelongTogetherAreRefused(t *testing.T) {
 	if _, err := Open(t.Context(), o); !errors.Is(err, ErrOtherFolder) || !strings.Contains(err.Error(), "node a") {
 		t.Errorf("another folder: %v", err)
 	}
+	// Nor does one of a's own name: it would drive out the one that works.
+	o.Node = "a"
+	if _, err := Open(t.Context(), o); !errors.Is(err, ErrOtherFolder) {
+		t.Errorf("another folder under the same name: %v", err)
+	}
 	// The store's lock did not keep the second of a name away: on a file system
 	// where it does not hold from one machine to another.
 	member(t, url, "a", &world{}, nil)
@@ -351,4 +356,76 @@ func TestBeatsFromAheadAreNoSignOfLife(t *testing.T) {
 	if len(b.Peers()) != 1 {
 		t.Errorf("%+v", b.Peers())
 	}
+}
+
+// The clock of a node is an hour off, either way: it waits as long as the others do.
+func TestTheDatabasesClockRules(t *testing.T) {
+	for name, off := range map[string]time.Duration{"behind": -time.Hour, "ahead": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{
+				analyze: func(context.Context, Analyze, Attempt) error { return errors.New("failed") },
+				deliver: func(context.Context, Deliver, Attempt) error { return Wait(10*time.Minute, "for a reason") },
+			}
+			q := member(t, shared(t), "a", w, func(o *Options) {
+				o.Backoff = Backoff{Base: 10 * time.Minute, Cap: 10 * time.Minute}
+				o.clock = func() time.Time { return time.Now().Add(off) }
+			})
+			start(t, q)
+			must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+			must(t, q.EnqueueDeliver(t.Context(), Deliver{study, series, 1, "ris"}))
+			for _, kind := range []string{"analyze", "deliver"} {
+				j := waitFor(t, q, kind, Waiting)
+				if wait := time.Until(j.Next); wait < 5*time.Minute || wait > 12*time.Minute {
+					t.Errorf("%s: it waits for %v", kind, wait)
+				}
+			}
+		})
+	}
+}
+
+// After the database came back from a backup a number may be another job's.
+func TestAJobOfTheSameNumberAtAnotherNodeIsNotHeld(t *testing.T) {
+	url := shared(t)
+	held := make(chan error)
+	look := make(chan struct{})
+	w := &world{analyze: func(ctx context.Context, _ Analyze, try Attempt) error {
+		for range 2 {
+			<-look
+			held <- try.Held(ctx)
+		}
+		return nil
+	}}
+	q := member(t, url, "a", w, nil)
+	start(t, q)
+	must(t, q.EnqueueAnalyze(t.Context(), Analyze{study, series, 1}))
+	next(t, w)
+	look <- struct{}{}
+	must(t, <-held)
+	_, err := q.db.Exec(`UPDATE river_job SET attempted_by = attempted_by || 'b.1'::text`)
+	must(t, err)
+	look <- struct{}{}
+	if err := <-held; !errors.Is(err, ErrLost) {
+		t.Errorf("held: %v", err)
+	}
+}
+
+// The node that compares the files with the queue for all has no such destination:
+// what another has is queued all the same.
+func TestADestinationThatTheFirstNodeLacksIsServed(t *testing.T) {
+	url := shared(t)
+	s := files(t)
+	closeAs(t, s, 1)
+	pacs := Destination{Name: "pacs", Send: []string{"sr", "seg"}}
+	writeResults(t, s, 1, pacs)
+	a := member(t, url, "a", &world{}, func(o *Options) {
+		o.Destinations = []Destination{{Name: "ris"}}
+		o.Settings = map[string]string{"[[destination]]": "ris"}
+	})
+	b := member(t, url, "b", &world{}, func(o *Options) {
+		o.Destinations = []Destination{pacs}
+		o.Settings = map[string]string{"[[destination]]": "pacs"}
+	})
+	must(t, a.Reconcile(t.Context(), s))
+	must(t, b.Reconcile(t.Context(), s))
+	waitFor(t, b, "deliver", Queued)
 }

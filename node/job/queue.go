@@ -64,6 +64,8 @@ type Options struct {
 	Deliver func(ctx context.Context, d Deliver, try Attempt) error
 
 	Log *zap.Logger // nil: none
+
+	clock func() time.Time // this machine's; nil: time.Now
 }
 
 // Queue holds the work. Its methods may be called from any goroutine.
@@ -102,6 +104,9 @@ func Open(ctx context.Context, o Options) (_ *Queue, err error) {
 	if o.Lease <= 0 {
 		o.Lease = Lease
 	}
+	if o.clock == nil {
+		o.clock = time.Now
+	}
 	if o.Failed == nil {
 		o.Failed = func(error) {}
 	}
@@ -119,7 +124,7 @@ func Open(ctx context.Context, o Options) (_ *Queue, err error) {
 		MaxAttempts:                 o.MaxAttempts,
 		PollOnly:                    true, // one process: inserts wake the workers directly; several: a second is soon enough
 		Queues:                      map[string]river.QueueConfig{},
-		RetryPolicy:                 policy{o.Backoff},
+		RetryPolicy:                 policy{o.Backoff, q.now},
 		TestOnly:                    o.URL == "", // no random pause before the maintenance starts: one process, nobody to make room for
 		Workers:                     river.NewWorkers(),
 	}
@@ -139,6 +144,7 @@ func Open(ctx context.Context, o Options) (_ *Queue, err error) {
 		q.dialect = &postgresDialect
 		q.nodes = &nodes{client: clientOf(o.Node), lease: o.Lease, said: map[string]string{}}
 		settings.ID = q.nodes.client
+		settings.Test.Time = databaseClock{q} // River's name for it: it has no other way to be told
 		q.db, err = openPostgres(ctx, o)
 	}
 	if err != nil {

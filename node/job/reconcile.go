@@ -128,12 +128,13 @@ func (q *Queue) Deliveries(s *store.Store, m *store.Manifest) ([]Deliver, error)
 // their deliveries. What is queued, failed or cancelled already is left alone.
 // A series that cannot be read is logged and hinders no other; the error is that
 // of the queue or of the data folder as a whole, and worth another call. Of several
-// nodes one does it for all.
+// nodes one does it for all, unless they are set differently: that one may not know
+// the destinations of the others.
 func (q *Queue) Reconcile(ctx context.Context, s *store.Store) error {
 	if err := q.takeBackLost(ctx); err != nil {
 		return fmt.Errorf("taking back lost jobs: %w", err)
 	}
-	if !q.Leads() {
+	if !q.Leads() && !q.differs() {
 		return nil
 	}
 	keys, err := s.Series()

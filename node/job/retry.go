@@ -32,11 +32,14 @@ func (b Backoff) delay(failures int, random float64) time.Duration {
 }
 
 // policy is River's view of Backoff.
-type policy struct{ Backoff }
+type policy struct {
+	Backoff
+	now func() time.Time
+}
 
 // NextRetry is when a job that just failed runs again.
 func (p policy) NextRetry(row *rivertype.JobRow) time.Time {
-	return time.Now().UTC().Add(p.delay(row.Attempt, rand.Float64()))
+	return p.now().UTC().Add(p.delay(row.Attempt, rand.Float64()))
 }
 
 // waitError postpones a job without using up an attempt.
