@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -76,7 +75,7 @@ func (c *Config) Check() []Fault {
 	f.atLeast("[queue] lease", c.Queue.Lease, Duration(3*time.Second))
 	f.between("[queue] max_attempts", float64(c.Queue.MaxAttempts), 1, MaxAttemptsLimit)
 	if c.Queue.URL != "" {
-		if u, err := url.Parse(c.Queue.URL); err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
+		if !c.Queue.NamesPostgreSQL() {
 			f.fault("[queue] url", "is no PostgreSQL address", `write "postgres://user@host/database", or leave it empty for SQLite in data_dir`)
 		}
 	} else if c.Queue.PasswordFile != "" {

@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -178,6 +179,12 @@ type Queue struct {
 	PasswordFile string   `toml:"password_file"` // holds the password for URL; empty: it is in the URL, or PostgreSQL's own ways find it
 	Lease        Duration `toml:"lease"`         // a node that shares url and is silent for longer is dead: its work is taken back
 	MaxAttempts  int      `toml:"max_attempts"`
+}
+
+// NamesPostgreSQL says whether URL is the address of a PostgreSQL database.
+func (q Queue) NamesPostgreSQL() bool {
+	u, err := url.Parse(q.URL)
+	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql")
 }
 
 // Admin is the address of health, metrics, the page and `pulmonode jobs`.

@@ -98,8 +98,8 @@ func cause(err error) error {
 }
 
 func (s surroundings) listener(ctx context.Context, where, address string) []config.Fault {
-	if address == "" {
-		return nil
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil // empty, or what the settings are at fault for
 	}
 	l, err := s.listen(ctx, "tcp", address)
 	switch {

@@ -70,6 +70,9 @@ func needed(o config.Output, d config.Destination) (contexts []dimse.Context, by
 	by = map[string]string{}
 	for _, kind := range d.Send {
 		class := SOPClass(o, kind)
+		if class == "" {
+			continue // the settings' fault: there is no such kind or form of it
+		}
 		contexts = append(contexts, dimse.Context{SOPClassUID: class, TransferSyntaxUIDs: []string{dataset.ExplicitLE, dataset.ImplicitLE}})
 		by[class] = fmt.Sprintf("take %q out of this destination's `send`", kind)
 	}

@@ -13,13 +13,16 @@ import (
 // queue looks whether the database that several nodes share can be worked with,
 // and whether those that live have the same settings.
 func (s surroundings) queue(ctx context.Context, c *config.Config) (faults []config.Fault) {
-	if c.Queue.URL == "" {
-		return nil
+	if !c.Queue.NamesPostgreSQL() {
+		return nil // none, or what the settings are at fault for
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.echoWithin)
 	defer cancel()
 	peers, err := job.Look(ctx, job.Options{URL: c.Queue.URL, PasswordFile: c.Queue.PasswordFile, Node: c.NodeName(), Lease: time.Duration(c.Queue.Lease)})
 	if err != nil {
+		if problem, ok := strings.CutPrefix(err.Error(), "[queue] password_file: "); ok {
+			return []config.Fault{fault("[queue] password_file", problem, "name a file that the user that runs the node may read; without one no node starts")}
+		}
 		return []config.Fault{fault("[queue] url", strings.TrimPrefix(err.Error(), "[queue] url: "), "until then no node starts with it; those that run keep receiving")}
 	}
 	for _, p := range peers {
