@@ -113,7 +113,7 @@ func TestShowSaysWhoCancelled(t *testing.T) {
 		Analysis:   &admin.Job{State: "cancelled", Attempt: 1, MaxAttempts: 12},
 		Deliveries: []admin.Delivery{{Destination: "pacs", State: "waiting", Job: &admin.Job{Next: &at}}},
 	})
-	if err != nil || !strings.Contains(out.String(), "cancelled by a person\n") {
+	if err != nil || !strings.Contains(out.String(), "cancelled by a person\n") || !strings.Contains(out.String(), "the slices form a whole stack") {
 		t.Errorf("%v: %s", err, &out)
 	}
 	if zone := at.Local().Format(zoned); strings.Count(out.String(), zone) != 2 || !strings.HasSuffix(zone, at.Local().Format(" MST")) {

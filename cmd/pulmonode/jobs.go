@@ -118,7 +118,7 @@ func printDetail(out io.Writer, d *admin.Detail) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "series\t%s\nstudy\t%s\nstate\t%s\n\t%s\n", d.Series.Series, d.Study, d.State, d.Sentence)
 	for _, c := range d.Closings {
-		fmt.Fprintf(w, "generation %d\tclosed %s, %q, with %d slices\n", c.Generation, c.Time.Local().Format(zoned), c.Reason, c.Instances)
+		fmt.Fprintf(w, "generation %d\tcomplete %s, images: %d; %s\n", c.Generation, c.Time.Local().Format(zoned), c.Instances, c.Because())
 	}
 	for _, g := range d.Generations {
 		if g.Outcome == result.OutcomeSkipped || g.Outcome == result.OutcomeFailed {

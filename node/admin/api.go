@@ -77,6 +77,20 @@ type Closing struct {
 	Expected   int       `json:"expected,omitempty"`
 }
 
+var closedBecause = map[string]string{
+	result.ClosedGeometry: "the slices form a whole stack and their transfer ended in order",
+	result.ClosedIdle:     "nothing came any more",
+	result.ClosedMaxAge:   "it kept coming for too long",
+}
+
+// Because says why the series counted as complete.
+func (c Closing) Because() string {
+	if why, ok := closedBecause[c.Reason]; ok {
+		return why
+	}
+	return c.Reason
+}
+
 // Generation is what an analysis produced.
 type Generation struct {
 	Generation int            `json:"generation"`

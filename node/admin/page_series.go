@@ -28,12 +28,6 @@ type event struct {
 // stage is one step of an analysis and how long it took.
 type stage struct{ Name, Took string }
 
-var closedBecause = map[string]string{
-	result.ClosedGeometry: "the slices form a whole stack and their transfer ended in order",
-	result.ClosedIdle:     "nothing came any more",
-	result.ClosedMaxAge:   "it kept coming for too long",
-}
-
 // timeline tells the life of a series, oldest first.
 func timeline(d *Detail, results map[int]*result.Result) []event {
 	var list []event
@@ -47,10 +41,7 @@ func timeline(d *Detail, results map[int]*result.Result) []event {
 		}
 	}
 	for _, c := range d.Closings {
-		why, ok := closedBecause[c.Reason]
-		if !ok {
-			why = c.Reason
-		}
+		why := c.Because()
 		more := fmt.Sprintf("%s: %s", count(c.Instances, "instance", "instances"), why)
 		if c.Expected > 0 && c.Expected != c.Instances {
 			more = fmt.Sprintf("%d of %d instances: %s", c.Instances, c.Expected, why)

@@ -208,6 +208,8 @@ func (s *Selector) reason(median float64, odd int, even bool) string {
 	case odd >= 0 && s.positions[odd+1]-s.positions[odd] > 1.5*median:
 		at, gap := s.positions[odd], s.positions[odd+1]-s.positions[odd]
 		return fmt.Sprintf("slices are missing: %s mm lie between the slices at %s mm and %s mm, %s mm elsewhere: send the series again, completely", mm(gap), mm(at), mm(s.positions[odd+1]), mm(median))
+	case s.frames == 1 && s.frames < set.MinSlices: // a scout
+		return fmt.Sprintf("the series has one slice; at least %d are analysed: ask for the whole chest", set.MinSlices)
 	case s.frames < set.MinSlices:
 		return fmt.Sprintf("the series has %d slices; at least %d are analysed: ask for the whole chest", s.frames, set.MinSlices)
 	case s.frames > set.MaxSlices:

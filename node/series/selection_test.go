@@ -86,7 +86,7 @@ func TestSelect(t *testing.T) {
 		{"a modality that is a lie in the log", only(with(func(c *chest) { c.modality = "X\nERROR" }), 1), Selection{},
 			"the series holds objects that are not CT images (X?ERROR): only CT is analysed"},
 		{"too few", only(axial, 39), Selection{}, "the series has 39 slices; at least 40 are analysed: ask for the whole chest"},
-		{"one", only(axial, 1), Selection{}, "the series has 1 slices; at least 40 are analysed: ask for the whole chest"},
+		{"one", only(axial, 1), Selection{}, "the series has one slice; at least 40 are analysed: ask for the whole chest"},
 		{"too many", only(axial, 101), Selection{MaxSlices: 100}, "the series has 101 slices; at most 100 are analysed: ask for a reconstruction with fewer"},
 		{"no pixel spacing", only(with(func(c *chest) { c.spacing = "" }), 100), Selection{},
 			"100 of 100 images have no Pixel Spacing, so nothing in them can be measured: ask for the series as the scanner made it"},
