@@ -131,3 +131,20 @@ func TestADatabaseFromTheBackupDoublesNothing(t *testing.T) {
 		t.Errorf("%d deliveries by an empty database", again-after)
 	}
 }
+
+// A node that lacks a destination of the others does not take for delivered, and
+// delete, what another has to deliver to it.
+func TestWhatAnotherNodeDeliversStays(t *testing.T) {
+	pacs := newPACS(t, "", nil)
+	a, b, _ := newSites(t, func(s *site) { s.to("pacs", pacs) })
+	b.config.Destination = append(b.config.Destination, config.Destination{Name: "ris", AETitle: "RIS", Address: "127.0.0.1:1", Send: config.Outputs})
+	b.start()
+	b.send(0, 4)
+	b.untilState(admin.Failed)
+	a.start()
+	a.makeRoom()
+	d := a.untilState(admin.Failed)
+	if d.Instances != 5 || !strings.Contains(d.Sentence, "The delivery to ris is another node's") {
+		t.Errorf("%+v", d)
+	}
+}

@@ -156,6 +156,10 @@ func deliveryOf(m *store.Manifest, name string, receipts map[string]store.Receip
 	if i < 0 {
 		one.Stored, one.Objects = len(receipts), len(receipts)
 		one.State, one.Sentence = "unconfigured", fmt.Sprintf("Destination %s is no longer configured.", name)
+		if j != nil && j.State != job.Done { // the queue keeps it for a node that has it
+			one.Job = view2job(j)
+			one.State, one.Sentence = string(j.State), fmt.Sprintf("The delivery to %s is another node's: this one has no such destination.", name)
+		}
 		return one, true
 	}
 	objects := destinations[i].Objects(m)
