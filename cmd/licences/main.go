@@ -40,7 +40,11 @@ func write(w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("go list: %w", err)
 	}
-	texts := map[string][]string{"Go " + runtime.Version(): {filepath.Join(runtime.GOROOT(), "LICENSE")}}
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return fmt.Errorf("go env GOROOT: %w", err)
+	}
+	texts := map[string][]string{"Go " + runtime.Version(): {filepath.Join(strings.TrimSpace(string(root)), "LICENSE")}}
 	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p goPackage
 		if err := d.Decode(&p); errors.Is(err, io.EOF) {
