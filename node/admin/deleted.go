@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -28,11 +29,7 @@ func deleted(r store.Removed) *Detail {
 		d.Closed = &closed
 		d.Closings = append(d.Closings, Closing{r.Generation, r.Closed.Reason, closed, r.Instances, r.Expected})
 	}
-	why := whyDeleted[r.Reason]
-	if why == "" {
-		why = "by a person"
-	}
-	said := []string{fmt.Sprintf("Deleted on %s, %s.", r.Time.UTC().Format("2006-01-02 15:04:05 MST"), why)}
+	said := []string{fmt.Sprintf("Deleted on %s, %s.", r.Time.UTC().Format("2006-01-02 15:04:05 MST"), cmp.Or(whyDeleted[r.Reason], r.Reason))}
 	switch r.Outcome {
 	case result.OutcomeNone:
 		said = append(said, "No nodule was found.")

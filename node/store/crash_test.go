@@ -148,7 +148,7 @@ func live(s *Store, j *journal) (first error) {
 		}
 	}
 	j.kept[keyC.Series] = false
-	if note(s.Remove(keyC)) {
+	if note(remove(s, keyC)) {
 		j.instances["removed"] = "yes"
 	}
 	return first

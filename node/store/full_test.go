@@ -86,7 +86,7 @@ func TestDiskFullAndBack(t *testing.T) {
 	if o, err := put(s, keyA, keyA.Series+".0", slice, "CT1"); err != nil || o != Stored {
 		t.Errorf("after room came back: %v, %v", o, err)
 	}
-	if err := s.Remove(keyA); err != nil {
+	if err := remove(s, keyA); err != nil {
 		t.Fatalf("a series cannot be removed from a full disk: %v", err)
 	}
 	if again, _ := fill(t, s, keyB); again < n-1 {
@@ -157,7 +157,7 @@ func TestWatermark(t *testing.T) {
 	if err := s.WriteGeneration(keyA, 1, filesOf(0), Manifest{Outcome: result.OutcomeNone}); err != nil {
 		t.Errorf("results below the watermark: %v", err)
 	}
-	if err := s.Remove(keyA); err != nil {
+	if err := remove(s, keyA); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := put(s, keyA, "1.2.3.1.1", slice, "CT1"); err != nil {

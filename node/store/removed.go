@@ -3,7 +3,6 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,7 +24,7 @@ type Removed struct {
 	Key
 	Schema     int            `json:"schema"`
 	Time       time.Time      `json:"removed"`
-	Reason     string         `json:"why"`     // ForAge, ForRoom, "person"
+	Reason     string         `json:"why"`     // ForAge or ForRoom
 	Changed    time.Time      `json:"changed"` // when the series last changed
 	Instances  int            `json:"instances"`
 	Conflicts  int            `json:"conflicts,omitempty"`
@@ -62,13 +61,6 @@ const (
 )
 
 func (s *Store) removedRoot() string { return filepath.Join(s.dir, "removed") }
-func (s *Store) removing() string    { return filepath.Join(s.dir, "removing") }
-
-// going is where a series lies while it is being deleted: the name says what has
-// to be known to go on after a crash.
-func (s *Store) going(k Key, reason string) string {
-	return filepath.Join(s.removing(), reason+"_"+k.Study+"_"+k.Series)
-}
 
 func (s *Store) recordPath(k Key) string {
 	return filepath.Join(s.removedRoot(), k.Study+"_"+k.Series+".json")
@@ -79,100 +71,6 @@ func splitKey(name string) (Key, bool) {
 	study, series, ok := strings.Cut(name, "_")
 	k := Key{study, series}
 	return k, ok && k.Valid() == nil
-}
-
-// lockRemoved keeps other nodes from deleting at the same time.
-func (s *Store) lockRemoved() (unlock func(), err error) {
-	if s.options.Node == "" {
-		return func() {}, nil
-	}
-	f, err := lockFile(filepath.Join(s.removing(), "lock"), false)
-	if err != nil {
-		return nil, err
-	}
-	return func() { f.Close() }, nil
-}
-
-// resumeRemovals goes on with what a crash interrupted, before anybody can ask
-// for the records. Where another node is deleting, that is its own.
-func (s *Store) resumeRemovals() error {
-	unlock, err := s.lockRemoved()
-	if errors.Is(err, ErrLocked) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	err = s.finishRemovals(time.Now())
-	if errors.Is(s.full(err), ErrFull) {
-		return nil // a node without room starts all the same; Retain goes on with it
-	}
-	return err
-}
-
-// finishRemovals ends every removal that was begun. s.lockRemoved is held.
-func (s *Store) finishRemovals(now time.Time) error {
-	entries, err := os.ReadDir(s.removing())
-	if err != nil {
-		return fmt.Errorf("go on deleting: %w", err)
-	}
-	for _, e := range entries {
-		_, name, _ := strings.Cut(e.Name(), "_")
-		if _, ok := splitKey(name); !ok || !e.IsDir() {
-			continue
-		}
-		path := filepath.Join(s.removing(), e.Name())
-		_, rubbish, err := s.writeRecord(path, now)
-		if err == nil {
-			err = s.fs.removeAll(rubbish)
-		}
-		if err != nil {
-			return s.full(fmt.Errorf("go on deleting %s: %w", e.Name(), err))
-		}
-	}
-	return nil
-}
-
-// writeRecord makes the record of a series that was taken away durable, and then
-// moves the rest to where nobody makes a record of what is left of it. On a full
-// disk the instances go first: they are what gives the record its room, and it is
-// made of the other files.
-func (s *Store) writeRecord(going string, now time.Time) (record *Removed, rubbish string, err error) {
-	reason, name, _ := strings.Cut(filepath.Base(going), "_")
-	k, ok := splitKey(name)
-	if !ok {
-		return nil, "", fmt.Errorf("%s is no series", filepath.Base(going))
-	}
-	if reason != byPerson {
-		if err := s.putBack(going, k); err != nil {
-			return nil, "", err
-		}
-	}
-	record = recordOf(going, k)
-	record.Time, record.Reason = now.UTC(), reason
-	b, err := json.Marshal(record)
-	if err != nil {
-		return nil, "", err
-	}
-	b = append(b, '\n')
-	err = s.writeFileOver(s.recordPath(k), b)
-	if errors.Is(err, ErrFull) {
-		for _, bulk := range []string{"conflicts", "instances"} {
-			if err := s.fs.removeAll(filepath.Join(going, bulk)); err != nil {
-				return nil, "", err
-			}
-		}
-		err = s.writeFileOver(s.recordPath(k), b)
-	}
-	if err != nil {
-		return nil, "", err
-	}
-	rubbish = s.temporary()
-	if err := s.fs.rename(going, rubbish); err != nil {
-		return nil, "", err
-	}
-	return record, rubbish, s.syncs.sync(s.removing())
 }
 
 // recordOf reads what is worth keeping of a series from its folder. What cannot
@@ -349,69 +247,4 @@ func (s *Store) ForgetRemoved(now time.Time, keep time.Duration) (n int, err err
 		unlock()
 	}
 	return n, nil
-}
-
-// Continue gives the first closing of a series that was deleted before, and came
-// again, its number: with the same instances it is the generation that it was,
-// closed when it was, so that the same results get the same UIDs and bytes; with
-// others it is the next.
-func (s *Store) Continue(c *Closing) error {
-	r, err := s.Removed(c.Key)
-	if errors.Is(err, ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if r.Generation > 0 && r.Set == setOf(c.Instances) {
-		c.Generation, c.Closed, c.Expected = r.Generation, r.Closed, r.Expected
-		return nil
-	}
-	c.Generation = r.Generation + 1
-	return nil
-}
-
-// deletedAttempt is the attempt that a generation had when it was deleted.
-func (s *Store) deletedAttempt(k Key, n int) (int, error) {
-	r, err := s.Removed(k)
-	if errors.Is(err, ErrNotExist) || err == nil && r.Generation != n {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	return r.Attempt, nil
-}
-
-// ErrOther says that a generation which was deleted and made again has other
-// bytes under a UID that was delivered. It is another attempt from now on: the
-// next try gives other UIDs.
-var ErrOther = errors.New("the results differ from those that were delivered before the series was deleted, as after another model or setting; the next attempt gives them identifiers of their own")
-
-// unlikeDeleted is ErrOther for such files, and makes the next attempt another.
-func (s *Store) unlikeDeleted(k Key, n int, files []ManifestFile) error {
-	r, err := s.Removed(k)
-	if errors.Is(err, ErrNotExist) || err == nil && r.Generation != n {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		before, ok := r.Objects[f.SOPInstanceUID]
-		if !ok || before == f.SHA256 {
-			continue
-		}
-		next := *r
-		next.Attempt++
-		b, err := json.Marshal(next)
-		if err != nil {
-			return err
-		}
-		if err := s.writeFileOver(s.recordPath(k), append(b, '\n')); err != nil {
-			return err
-		}
-		return ErrOther
-	}
-	return nil
 }

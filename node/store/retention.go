@@ -24,8 +24,6 @@ type Retention struct {
 const (
 	ForAge  = "age"  // it was kept for [storage] keep
 	ForRoom = "room" // the disk was filling
-
-	byPerson = "person"
 )
 
 // Retain deletes series that nobody waits for any more and returns what stays
@@ -184,80 +182,4 @@ func changed(folder string) (last time.Time, err error) {
 	// destination.
 	err = look(folder, 3)
 	return last, err
-}
-
-// Remove deletes a series with everything in it, whatever its state; its record
-// stays. A series that is not there is no error.
-func (s *Store) Remove(k Key) error {
-	_, _, err := s.removeIf(k, time.Now(), byPerson, func() bool { return true })
-	return err
-}
-
-// removeIf deletes a series if it may go, and says what stays of it and how many
-// bytes went. The record is nil when nothing was deleted.
-func (s *Store) removeIf(k Key, now time.Time, reason string, may func() bool) (record *Removed, size int64, err error) {
-	if err := k.Valid(); err != nil {
-		return nil, 0, err
-	}
-	defer func() {
-		if err != nil {
-			err = s.full(fmt.Errorf("delete series %s: %w", k.Series, err))
-		}
-	}()
-	unlock := s.locks.lock(k.Study)
-	going, err := s.takeAway(k, now, reason, may)
-	if err != nil || going == "" {
-		unlock()
-		return nil, 0, err
-	}
-	size = sizeOf(filepath.Join(going, "instances"))
-	record, rubbish, err := s.writeRecord(going, now)
-	unlock() // who comes with the series again finds the record
-	if err != nil {
-		return nil, size, err
-	}
-	return record, size, s.fs.removeAll(rubbish)
-}
-
-// takeAway moves the series' folder to where what is being deleted lies, durably,
-// before a file of it is touched: after a crash it is there whole, or whoever
-// opens the store next goes on with it.
-func (s *Store) takeAway(k Key, now time.Time, reason string, may func() bool) (going string, err error) {
-	if !may() {
-		return "", nil
-	}
-	study := filepath.Join(s.seriesRoot(), k.Study)
-	s.forgetFolders(study)
-	going = s.going(k, reason)
-	if _, err := os.Lstat(going); err == nil { // a removal that failed, of the series as it was before
-		_, rubbish, err := s.writeRecord(going, now)
-		if err == nil {
-			err = s.fs.removeAll(rubbish)
-		}
-		if err != nil {
-			return "", err
-		}
-	}
-	err = s.fs.renameNew(s.folder(k), going)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	if err := errors.Join(s.syncs.sync(filepath.Dir(going)), s.syncs.sync(study)); err != nil {
-		return "", err
-	}
-	s.fs.remove(study) // stays when it has another series
-	return going, nil
-}
-
-func sizeOf(folder string) (sum int64) {
-	entries, _ := os.ReadDir(folder) // one that cannot be read counts for nothing
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil {
-			sum += info.Size()
-		}
-	}
-	return sum
 }

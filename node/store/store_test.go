@@ -156,7 +156,7 @@ func TestHostileUIDs(t *testing.T) {
 		_, path := s.InstancePath(keyA, uid)
 		for i, err := range []error{listed, closings, generation, folder, receipts, path,
 			s.WriteClosing(Closing{Key: k, Generation: 1}), s.WriteGeneration(k, 1, nil, Manifest{}),
-			s.WriteReceipt(k, 1, "pacs", "1.2", Receipt{}), s.SetAside(k, 1), s.Remove(k)} {
+			s.WriteReceipt(k, 1, "pacs", "1.2", Receipt{}), s.SetAside(k, 1), remove(s, k)} {
 			if err == nil {
 				t.Errorf("call %d took series %q", i, uid)
 			}
@@ -402,7 +402,7 @@ func TestManyAssociationsAtOnce(t *testing.T) {
 		defer done.Done()
 		for range 50 {
 			mustPut(t, s, keyB, "1.2.3.2.1", "x")
-			if err := s.Remove(keyB); err != nil {
+			if err := remove(s, keyB); err != nil {
 				t.Error(err)
 			}
 		}
