@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 )
 
 func write(t *testing.T, name, text string) string {
@@ -69,6 +70,26 @@ func TestTheRightFileInItsPlace(t *testing.T) {
 	}
 	if err := Trusted(path, accepted); err != nil {
 		t.Error(err)
+	}
+}
+
+// A file whose bytes change while its size and time do not is read again before
+// it is loaded, also one that only the setting names.
+func TestWhatMayBeLoadedIsReadEachTime(t *testing.T) {
+	path := write(t, "libonnxruntime.so", "right")
+	accepted := []string{sumOf("right")}
+	if err := Trusted(path, accepted); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(path, []byte("wrong"), 0o600), os.Chtimes(path, time.Time{}, info.ModTime())); err != nil {
+		t.Fatal(err)
+	}
+	if err := Trusted(path, accepted); !errors.Is(err, ErrUnknownLibrary) {
+		t.Errorf("got %v", err)
 	}
 }
 
