@@ -434,13 +434,15 @@ func (t *Tracker) close(a *arriving, reason string) (*store.Closing, error) {
 	return &c, nil
 }
 
-// contents reads what a series consists of and what its last closing says.
+// contents reads what a series consists of and what its last closing says. The
+// closing first: another node may write one meanwhile, and what it names and is
+// not among the instances would be missing from the next.
 func (t *Tracker) contents(k store.Key) ([]string, *store.Closing, error) {
-	uids, err := t.store.InstanceUIDs(k)
+	last, err := t.store.LastClosing(k)
 	if err != nil {
 		return nil, nil, err
 	}
-	last, err := t.store.LastClosing(k)
+	uids, err := t.store.InstanceUIDs(k)
 	return uids, last, err
 }
 
