@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pulmonode/pulmonode/inference/result"
+	"github.com/pulmonode/pulmonode/node/job"
 )
 
 // State is where a series stands.
@@ -60,6 +61,7 @@ type Detail struct {
 	Series
 	FirstInstance *time.Time `json:"first_instance,omitempty"` // when it came
 	LastInstance  *time.Time `json:"last_instance,omitempty"`
+	Deleted       *time.Time `json:"deleted,omitempty"` // when retention deleted it
 
 	Closings    []Closing    `json:"closings"`
 	Generations []Generation `json:"generations"`
@@ -99,7 +101,7 @@ type Generation struct {
 	Reason     string         `json:"reason,omitempty"`
 	Nodules    int            `json:"nodules"`
 	Files      []string       `json:"files"`
-	Written    time.Time      `json:"written"`
+	Written    time.Time      `json:"written,omitzero"`   // not known of a deleted series
 	Warnings   []string       `json:"warnings,omitempty"` // that stand in the report too
 }
 
@@ -116,6 +118,17 @@ type Job struct {
 	Done        int        `json:"done,omitempty"`
 	Total       int        `json:"total,omitempty"`
 }
+
+// The states of a delivery: those of its job while it is to be done, and two more.
+const (
+	deliveryQueued       = string(job.Queued)
+	deliveryRunning      = string(job.Running)
+	deliveryWaiting      = string(job.Waiting)
+	deliveryFailed       = string(job.Failed)
+	deliveryCancelled    = string(job.Cancelled)
+	deliveryDone         = "delivered"
+	deliveryUnconfigured = "unconfigured" // its destination is gone
+)
 
 // Delivery is one generation at one destination.
 type Delivery struct {

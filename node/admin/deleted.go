@@ -18,6 +18,7 @@ var whyDeleted = map[string]string{
 // deleted is what is shown of a series that is here no longer.
 func deleted(r store.Removed) *Detail {
 	d := &Detail{
+		Deleted: &r.Time,
 		Series: Series{
 			Study: r.Study, Series: r.Series, State: Deleted, Generation: r.Generation, Instances: r.Instances,
 			Outcome: r.Outcome, Nodules: r.Nodules, Changed: r.Changed, Destinations: []Stand{},
@@ -44,7 +45,7 @@ func deleted(r store.Removed) *Detail {
 	}
 	if r.Outcome != "" {
 		d.Generations = append(d.Generations, Generation{Generation: r.Generation, Attempt: r.Attempt, Outcome: r.Outcome, Reason: r.Sentence,
-			Nodules: r.Nodules, Files: []string{}, Written: r.Changed})
+			Nodules: r.Nodules, Files: []string{}})
 	}
 	for _, one := range r.Deliveries {
 		sentence := fmt.Sprintf("%s took %s of generation %d, the last on %s", one.Destination, count(one.Objects, "object", "objects"), one.Generation,
@@ -53,10 +54,10 @@ func deleted(r store.Removed) *Detail {
 			sentence += fmt.Sprintf(", and answers for %d", one.Committed)
 		}
 		sentence += "."
-		d.Deliveries = append(d.Deliveries, Delivery{Destination: one.Destination, Generation: one.Generation, State: "delivered",
-			Sentence: sentence, Objects: one.Objects, Stored: one.Objects})
+		d.Deliveries = append(d.Deliveries, Delivery{Destination: one.Destination, Generation: one.Generation, State: deliveryDone,
+			Sentence: sentence, Objects: one.Objects, Stored: one.Objects, Last: &one.Last})
 		if one.Generation == r.Generation {
-			d.Destinations = append(d.Destinations, Stand{one.Destination, "delivered"})
+			d.Destinations = append(d.Destinations, Stand{one.Destination, deliveryDone})
 			said = append(said, sentence)
 		}
 	}

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -42,6 +43,14 @@ func TestDeletedSeriesAreListed(t *testing.T) {
 	}
 	if len(d.Closings) != 1 || len(d.Deliveries) != 1 || d.Deliveries[0].Destination != "pacs" {
 		t.Errorf("detail: %+v", d)
+	}
+	if d.Deleted == nil || len(d.Generations) != 1 || !d.Generations[0].Written.IsZero() || d.Deliveries[0].Last == nil || !d.Deliveries[0].Last.Equal(took) {
+		t.Errorf("times that were not, or none that were: %+v", d)
+	}
+	page := h.body(page1, http.StatusOK)
+	says(t, page, "Delivered to pacs", `<p class="what">Deleted</p>`, "not kept of what was deleted")
+	if strings.Contains(page, "show_patient") {
+		t.Error("the page says that a setting would show the patient")
 	}
 	if settled, spare := h.Settled(t.Context(), key1); settled || spare {
 		t.Error("what is deleted can be deleted")

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pulmonode/pulmonode/inference/result"
+	"github.com/pulmonode/pulmonode/node/job"
 	"github.com/pulmonode/pulmonode/node/store"
 )
 
@@ -49,6 +50,9 @@ func timeline(d *Detail, results map[int]*result.Result) []event {
 		add(c.Time, "done", "Complete"+ofGeneration(d, c.Generation), more)
 	}
 	for _, g := range d.Generations {
+		if g.Written.IsZero() {
+			continue
+		}
 		kind, more := "done", ""
 		if g.Outcome == result.OutcomeFailed {
 			kind, more = "bad", stop(g.Reason)
@@ -61,16 +65,19 @@ func timeline(d *Detail, results map[int]*result.Result) []event {
 	}
 	for _, one := range d.Deliveries {
 		switch {
-		case one.State == "delivered" && one.Last != nil:
+		case one.Sent() && one.Last != nil:
 			add(*one.Last, "done", "Delivered to "+one.Destination+ofGeneration(d, one.Generation), count(one.Objects, "object", "objects"))
 		case one.Stored > 0 && one.First != nil:
 			add(*one.First, "now", "Partly delivered to "+one.Destination+ofGeneration(d, one.Generation), fmt.Sprintf("%d of %d objects", one.Stored, one.Objects))
 		}
-		if one.State == "waiting" && one.Job != nil && one.Job.Next != nil {
+		if one.State == deliveryWaiting && one.Job != nil && one.Job.Next != nil {
 			add(*one.Job.Next, "next", "Next attempt to deliver to "+one.Destination+ofGeneration(d, one.Generation), "")
 		}
 	}
-	if a := d.Analysis; a != nil && a.State == "waiting" && a.Next != nil {
+	if d.Deleted != nil {
+		add(*d.Deleted, "done", "Deleted", "")
+	}
+	if a := d.Analysis; a != nil && a.State == string(job.Waiting) && a.Next != nil {
 		add(*a.Next, "next", "Next attempt to analyse", "")
 	}
 	slices.SortStableFunc(list, func(a, b event) int { return a.At.Compare(b.At) })
