@@ -104,7 +104,7 @@ func (n *Node) forget(ctx context.Context, k store.Key, generation int, destinat
 			return err
 		}
 		if !slices.ContainsFunc(d.Deliveries, func(one admin.Delivery) bool {
-			return one.Generation == generation && one.Destination == destination && one.State == "delivered"
+			return one.Generation == generation && one.Destination == destination && one.Sent()
 		}) {
 			break
 		}

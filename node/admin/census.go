@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/pulmonode/pulmonode/node/store"
 )
 
 // A census counts the series by state. Each has to be looked at, which with
@@ -89,12 +87,11 @@ func (c *census) close() {
 	}
 }
 
-// countSeries looks at every series.
+// countSeries counts what a survey found.
 func (s *Server) countSeries(ctx context.Context) (map[State]int, error) {
-	counts := map[State]int{}
-	for _, state := range States {
-		counts[state] = 0
+	n, err := s.survey(ctx)
+	if err != nil {
+		return nil, err
 	}
-	err := s.each(ctx, func(store.Key) bool { return true }, func(d *Detail, _ *view) { counts[d.State]++ })
-	return counts, err
+	return n.counts(), nil
 }

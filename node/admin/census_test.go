@@ -115,3 +115,19 @@ func TestScrapeOfFiveThousandSeries(t *testing.T) {
 	}
 	t.Error("no scrape had the number")
 }
+
+// A look that hangs keeps nobody who gives up: a disk that hangs must not collect
+// the page's requests until no connection is left for /healthz.
+func TestWhoGivesUpDoesNotWaitForTheSurvey(t *testing.T) {
+	h := newHouse(t)
+	h.surveying <- struct{}{} // somebody looks, and the disk hangs
+	ctx, giveUp := context.WithCancel(t.Context())
+	giveUp()
+	if _, err := h.survey(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	<-h.surveying
+	if _, err := h.survey(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

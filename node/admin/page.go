@@ -21,6 +21,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/pulmonode/pulmonode/inference/result"
+	"github.com/pulmonode/pulmonode/node/job"
 	"github.com/pulmonode/pulmonode/node/store"
 )
 
@@ -140,9 +141,10 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 func (p *listPage) choose(series []surveyed) {
 	q := &p.Query
 	counts := map[State]int{}
+	f := Filter{Search: q.Search}
 	var fit []int
 	for i, one := range series {
-		if q.Search != "" && !one.brought.sought(store.Key{Study: one.Study, Series: one.Series.Series}, q.Search) {
+		if !f.passes(&one.Series, one.brought) {
 			continue
 		}
 		counts[""]++
@@ -193,7 +195,7 @@ func (s *Server) seriesPage(w http.ResponseWriter, r *http.Request) {
 		s.failPage(w, err)
 		return
 	}
-	p := seriesPage{sheet: s.sheet("Series "+short(k.Series), true), D: d, Said: said[r.URL.Query().Get("said")], Operate: asks(r).role == Operate}
+	p := seriesPage{sheet: s.sheet("Series "+short(k.Series), true), D: d, Said: said[r.URL.Query().Get("said")], Operate: personOf(r.Context()).role == Operate}
 	if p.Operate && d.State != Deleted {
 		p.Retriable, p.Cancellable, p.Again = retriable(d), cancellable(d), s.opts.Deliver != nil && slices.ContainsFunc(d.Deliveries, Delivery.Sent)
 	}
@@ -206,17 +208,17 @@ func (s *Server) seriesPage(w http.ResponseWriter, r *http.Request) {
 
 // Retriable, Cancellable and Sent say which buttons a delivery has.
 func (one Delivery) Retriable() bool {
-	return one.State == "failed" || one.State == "cancelled" || one.State == "waiting"
+	return one.ended() || one.State == deliveryWaiting
 }
 
 func (one Delivery) Cancellable() bool {
-	return one.Job != nil && (one.State == "queued" || one.State == "running" || one.State == "waiting")
+	return one.Job != nil && (one.State == deliveryQueued || one.State == deliveryRunning || one.State == deliveryWaiting)
 }
 
-func (one Delivery) Sent() bool { return one.State == "delivered" }
+func (one Delivery) Sent() bool { return one.State == deliveryDone }
 
 func retriable(d *Detail) bool {
-	waits := d.Analysis != nil && d.Analysis.State == "waiting" // what is queued has its turn to come
+	waits := d.Analysis != nil && d.Analysis.State == string(job.Waiting) // what is queued has its turn to come
 	return d.State == Failed || d.State == Skipped || waits || slices.ContainsFunc(d.Deliveries, Delivery.Retriable)
 }
 
@@ -280,19 +282,8 @@ func (s *Server) confirm(w http.ResponseWriter, r *http.Request) {
 	s.render(w, http.StatusOK, "confirm.html", confirmPage{s.sheet(c.Question, false), c, k.Study, k.Series, destination})
 }
 
-// asks is who a request comes from.
-func asks(r *http.Request) person {
-	p, _ := r.Context().Value(personKey{}).(person)
-	return p
-}
-
 func (s *Server) configured(destination string) bool {
-	for _, d := range s.opts.Destinations {
-		if d.Name == destination {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.opts.Destinations, func(d job.Destination) bool { return d.Name == destination })
 }
 
 // pageChange does what a button asks for and goes back to the series' page.
@@ -322,20 +313,6 @@ func (s *Server) pageChange(name string, do func(context.Context, store.Key, str
 }
 
 func seriesAddress(k store.Key) string { return "/series/" + k.Study + "/" + k.Series }
-
-// picture serves a key image. Only what the manifest lists as a picture is
-// served, so no request reaches another file.
-func (s *Server) picture(w http.ResponseWriter, r *http.Request) {
-	f, m, err := s.resultFile(r, pictureOf(r))
-	if err != nil {
-		s.fault(w, http.StatusNotFound, "there is no picture at this address")
-		return
-	}
-	defer f.Close()
-	s.viewed(r, key(r))
-	w.Header().Set("Content-Type", "image/png")
-	http.ServeContent(w, r, "", m.Written, f)
-}
 
 // render writes a page whole or, when it cannot be made, a sentence.
 func (s *Server) render(w http.ResponseWriter, status int, name string, data any) {

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -47,10 +46,15 @@ const (
 	surveyShare = 5
 )
 
-// survey looks at every series.
+// survey looks at every series. Who waits for another's look may give up: on a
+// disk that hangs one request is stuck, not all that come.
 func (s *Server) survey(ctx context.Context) (*survey, error) {
-	s.surveying.Lock()
-	defer s.surveying.Unlock()
+	select {
+	case s.surveying <- struct{}{}:
+		defer func() { <-s.surveying }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if s.surveyed != nil && time.Since(s.surveyed.made) < s.surveyed.serves {
 		return s.surveyed, nil
 	}
@@ -80,13 +84,23 @@ func (s *Server) survey(ctx context.Context) (*survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(n.series, func(a, b surveyed) int {
-		return cmp.Or(b.Changed.Compare(a.Changed), cmp.Compare(a.Series.Series, b.Series.Series))
-	})
+	slices.SortFunc(n.series, func(a, b surveyed) int { return placeOf(&a.Series).compare(placeOf(&b.Series)) })
 	n.made = time.Now()
 	n.serves = max(surveyFor, surveyShare*n.made.Sub(began))
 	s.surveyed = n
 	return n, nil
+}
+
+// counts is how many series are in each state, the empty ones too.
+func (n *survey) counts() map[State]int {
+	counts := map[State]int{}
+	for _, state := range States {
+		counts[state] = 0
+	}
+	for _, one := range n.series {
+		counts[one.State]++
+	}
+	return counts
 }
 
 func (g *glance) add(one *Delivery, d *Detail) {
@@ -94,17 +108,17 @@ func (g *glance) add(one *Delivery, d *Detail) {
 		g.Last = one.Last
 	}
 	switch one.State {
-	case "queued", "running", "waiting":
+	case deliveryQueued, deliveryRunning, deliveryWaiting:
 		g.Waiting++
 		for i := range d.Generations {
 			if d.Generations[i].Generation == one.Generation {
 				earlier(&g.Since, &d.Generations[i].Written)
 			}
 		}
-		if one.State == "waiting" && one.Job != nil && one.Job.LastError != "" {
+		if one.State == deliveryWaiting && one.Job != nil && one.Job.LastError != "" {
 			g.LastError = one.Job.LastError
 		}
-	case "failed", "cancelled":
+	case deliveryFailed, deliveryCancelled:
 		g.Failed++
 	}
 }

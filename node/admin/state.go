@@ -85,14 +85,14 @@ func stateOf(d *Detail, v *view) (State, string) {
 	var failed, open []string
 	current, sent := 0, 0
 	for _, one := range d.Deliveries {
-		if one.State == "failed" || one.State == "cancelled" {
+		if one.ended() {
 			failed = append(failed, one.Sentence)
-		} else if one.State != "delivered" && one.State != "unconfigured" {
+		} else if one.open() {
 			open = append(open, one.Sentence)
 		}
 		if one.Generation == m.Generation {
 			current++
-			if one.State == "delivered" {
+			if one.Sent() {
 				sent++
 			}
 		}
@@ -149,13 +149,23 @@ func analysisState(j *Job) (State, string) {
 	return Waiting, "Complete; the analysis waits for its turn."
 }
 
+// ended reports whether a delivery ended without success and waits for a person;
+// open, whether somebody waits for it, ended or not.
+func (one Delivery) ended() bool {
+	return one.State == deliveryFailed || one.State == deliveryCancelled
+}
+
+func (one Delivery) open() bool {
+	return one.State != deliveryDone && one.State != deliveryUnconfigured
+}
+
 func deliveryOf(m *store.Manifest, name string, receipts map[string]store.Receipt, jobs []job.Job, destinations []job.Destination) (Delivery, bool) {
 	one := Delivery{Destination: name, Generation: m.Generation}
 	j := find(jobs, "deliver", m.Generation, name)
 	i := slices.IndexFunc(destinations, func(d job.Destination) bool { return d.Name == name })
 	if i < 0 {
 		one.Stored, one.Objects = len(receipts), len(receipts)
-		one.State, one.Sentence = "unconfigured", fmt.Sprintf("Destination %s is no longer configured.", name)
+		one.State, one.Sentence = deliveryUnconfigured, fmt.Sprintf("Destination %s is no longer configured.", name)
 		if j != nil && j.State != job.Done { // the queue keeps it for a node that has it
 			one.Job = view2job(j)
 			one.State, one.Sentence = string(j.State), fmt.Sprintf("The delivery to %s is another node's: this one has no such destination.", name)
@@ -192,20 +202,20 @@ func deliveryOf(m *store.Manifest, name string, receipts map[string]store.Receip
 	}
 	switch {
 	case settled == one.Objects:
-		one.State, one.Sentence = "delivered", fmt.Sprintf("%s has %s of generation %d.", name, count(one.Objects, "object", "objects"), m.Generation)
+		one.State, one.Sentence = deliveryDone, fmt.Sprintf("%s has %s of generation %d.", name, count(one.Objects, "object", "objects"), m.Generation)
 	case j == nil || j.State == job.Done || j.State == job.Queued:
-		one.State, one.Sentence = "queued", fmt.Sprintf("The delivery to %s waits for its turn.", name)
+		one.State, one.Sentence = deliveryQueued, fmt.Sprintf("The delivery to %s waits for its turn.", name)
 	case j.State == job.Running:
-		one.State, one.Sentence = "running", fmt.Sprintf("The delivery to %s runs%s: %d of %s stored.", name, at(one.Job), one.Stored, count(one.Objects, "object", "objects"))
+		one.State, one.Sentence = deliveryRunning, fmt.Sprintf("The delivery to %s runs%s: %d of %s stored.", name, at(one.Job), one.Stored, count(one.Objects, "object", "objects"))
 	case j.State == job.Waiting:
-		one.State, one.Sentence = "waiting", retrySentence("The delivery to "+name, one.Job)
+		one.State, one.Sentence = deliveryWaiting, retrySentence("The delivery to "+name, one.Job)
 		if j.Reason != "" {
 			one.Sentence = fmt.Sprintf("The delivery to %s waits: %s", name, stop(j.Reason))
 		}
 	case j.State == job.Cancelled:
-		one.State, one.Sentence = "cancelled", fmt.Sprintf("The delivery to %s was cancelled by a person; retry to have it done.", name)
+		one.State, one.Sentence = deliveryCancelled, fmt.Sprintf("The delivery to %s was cancelled by a person; retry to have it done.", name)
 	default:
-		one.State, one.Sentence = "failed", fmt.Sprintf("The delivery to %s failed: %s", name, stop(j.LastError))
+		one.State, one.Sentence = deliveryFailed, fmt.Sprintf("The delivery to %s failed: %s", name, stop(j.LastError))
 	}
 	return one, true
 }

@@ -2,15 +2,10 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"os"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/pulmonode/pulmonode/inference/result"
-	"github.com/pulmonode/pulmonode/node/store"
 )
 
 // Status is the answer of GET /api/v1/status: the node at a glance.
@@ -79,7 +74,7 @@ func (s *Server) Status(ctx context.Context) (*Status, error) {
 	st := &Status{
 		Version: s.opts.Version, AETitle: s.opts.AETitle, Node: s.opts.Node, Time: now.UTC().Truncate(time.Second),
 		Started: s.started.UTC().Truncate(time.Second), UptimeS: int64(now.Sub(s.started).Seconds()),
-		Ready: true, Checks: s.opts.Ready(ctx), Series: map[State]int{}, Queue: []Queued{}, Destinations: []DestinationStatus{},
+		Ready: true, Checks: s.opts.Ready(ctx), Series: n.counts(), Queue: []Queued{}, Destinations: []DestinationStatus{},
 		Disk:     Disk{StopReceivingBelowBytes: s.opts.Facts.Watermark},
 		Analysis: Analysis{Wanted: s.opts.Facts.Provider, Fallback: s.opts.Facts.Fallback != nil && s.opts.Facts.Fallback()},
 	}
@@ -100,12 +95,6 @@ func (s *Server) Status(ctx context.Context) (*Status, error) {
 	} else {
 		st.Analysis.Sentence = stop(err.Error())
 	}
-	for _, state := range States {
-		st.Series[state] = 0
-	}
-	for _, one := range n.series {
-		st.Series[one.State]++
-	}
 	for _, c := range counts {
 		st.Queue = append(st.Queue, Queued{c.Kind, c.Destination, string(c.State), c.Jobs, c.Oldest})
 	}
@@ -124,65 +113,4 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reply(w, http.StatusOK, st)
-}
-
-// resultFile opens what of a generation the request names, if it is wanted: only
-// what the manifest lists is opened, so no request reaches another file.
-func (s *Server) resultFile(r *http.Request, wanted func(store.ManifestFile) bool) (*os.File, *store.Manifest, error) {
-	n, err := number(r.PathValue("generation"), maxGeneration, "the generation")
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := key(r).Valid(); err != nil {
-		return nil, nil, errRequest(err.Error())
-	}
-	m, err := s.opts.Store.Generation(key(r), n)
-	if err != nil {
-		return nil, nil, err
-	}
-	at := slices.IndexFunc(m.Files, wanted)
-	if at < 0 {
-		return nil, nil, store.ErrNotExist
-	}
-	folder, err := s.opts.Store.GenerationFolder(key(r), n)
-	if err != nil {
-		return nil, nil, err
-	}
-	f, err := os.Open(filepath.Join(folder, m.Files[at].Name))
-	if errors.Is(err, os.ErrNotExist) {
-		err = store.ErrNotExist // set aside since
-	}
-	return f, m, err
-}
-
-const maxGeneration = 1_000_000
-
-// resultJSON answers with what was found: result.json as it was written.
-func (s *Server) resultJSON(w http.ResponseWriter, r *http.Request) {
-	s.serve(w, r, "application/json", func(f store.ManifestFile) bool { return f.Name == "result.json" })
-}
-
-// apiPicture answers with a key image.
-func (s *Server) apiPicture(w http.ResponseWriter, r *http.Request) {
-	if s.serve(w, r, "image/png", pictureOf(r)) {
-		s.viewed(r, key(r))
-	}
-}
-
-// pictureOf says which file the request wants.
-func pictureOf(r *http.Request) func(store.ManifestFile) bool {
-	name := r.PathValue("file")
-	return func(f store.ManifestFile) bool { return f.Kind == "png" && f.Name == name }
-}
-
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind string, wanted func(store.ManifestFile) bool) bool {
-	f, m, err := s.resultFile(r, wanted)
-	if err != nil {
-		s.fail(w, err)
-		return false
-	}
-	defer f.Close()
-	w.Header().Set("Content-Type", kind)
-	http.ServeContent(w, r, "", m.Written, f)
-	return true
 }
