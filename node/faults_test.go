@@ -143,7 +143,7 @@ func TestMisdirectedPeersAreLogged(t *testing.T) {
 		t.Error(err)
 	}
 	refused := logs.FilterMessage("association_refused").All()
-	if len(refused) != 1 || refused[0].ContextMap()["called_ae"] != "WRONG" {
+	if len(refused) != 1 || refused[0].ContextMap()["called_ae"] != "WRONG" || !strings.Contains(fmt.Sprint(refused[0].ContextMap()["do"]), "[node] ae_title") {
 		t.Errorf("logged of the wrong AE title: %v", refused)
 	}
 	classes := logs.FilterMessage("sop_classes_refused").All()

@@ -87,9 +87,19 @@ func notTaken(a *dimse.Association) (classes []string) {
 }
 
 // refusals says of the rejections that the server gives by itself what they are.
-var refusals = map[dimse.Reject]struct{ word, clause string }{
-	{Result: 1, Source: 1, Reason: 7}: {"called_ae", "it calls another AE title"},
-	{Result: 2, Source: 3, Reason: 2}: {"limit", "[node] max_associations are open"},
+var refusals = map[dimse.Reject]refusal{
+	{Result: 1, Source: 1, Reason: 7}: {"called_ae", "it calls another AE title", "let the sender call [node] ae_title, capitals and all"},
+	{Result: 2, Source: 3, Reason: 2}: {"limit", "[node] max_associations are open", ""},
+}
+
+// refusal is a word for the metrics, a clause for people, and what they may do.
+type refusal struct{ word, clause, do string }
+
+func (r refusal) remedy() zap.Field {
+	if r.do == "" {
+		return zap.Skip()
+	}
+	return zap.String("do", r.do)
 }
 
 // Refused logs a request that was rejected before anybody looked at its sender.
@@ -101,7 +111,7 @@ func (r *Receiver) Refused(a *dimse.Association, reject *dimse.Reject) {
 	r.metrics.Refusals.WithLabelValues(why.word).Inc()
 	if left, ok := r.refused.allow(time.Now()); ok {
 		r.log.Warn("association_refused", zap.Int("not_logged_before", left), zap.String("calling_ae", a.CallingAE),
-			zap.String("called_ae", a.CalledAE), zap.Stringer("from", a.RemoteAddr), zap.String("reason", why.clause))
+			zap.String("called_ae", a.CalledAE), zap.Stringer("from", a.RemoteAddr), zap.String("reason", why.clause), why.remedy())
 		if why.word != "limit" { // which is no question of who it is
 			r.auditor.refused(peerOf(a), audit.Minor, why.clause, left)
 		}
