@@ -30,7 +30,7 @@ func deleted(r store.Removed) *Detail {
 		d.Closed = &closed
 		d.Closings = append(d.Closings, Closing{r.Generation, r.Closed.Reason, closed, r.Instances, r.Expected})
 	}
-	said := []string{fmt.Sprintf("Deleted on %s, %s.", r.Time.UTC().Format("2006-01-02 15:04:05 MST"), cmp.Or(whyDeleted[r.Reason], r.Reason))}
+	said := []string{fmt.Sprintf("Deleted on %s, %s.", moment(r.Time), cmp.Or(whyDeleted[r.Reason], r.Reason))}
 	switch r.Outcome {
 	case result.OutcomeNone:
 		said = append(said, "No nodule was found.")
@@ -49,7 +49,7 @@ func deleted(r store.Removed) *Detail {
 	}
 	for _, one := range r.Deliveries {
 		sentence := fmt.Sprintf("%s took %s of generation %d, the last on %s", one.Destination, count(one.Objects, "object", "objects"), one.Generation,
-			one.Last.UTC().Format("2006-01-02 15:04:05 MST"))
+			moment(one.Last))
 		if one.Committed > 0 {
 			sentence += fmt.Sprintf(", and answers for %d", one.Committed)
 		}

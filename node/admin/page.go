@@ -3,17 +3,10 @@ package admin
 import (
 	"bytes"
 	"cmp"
-	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"html/template"
-	"io/fs"
 	"net/http"
-	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -27,9 +20,6 @@ import (
 
 //go:embed templates/*.html
 var templateFiles embed.FS
-
-//go:embed static/*
-var staticFiles embed.FS
 
 var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"iso":        func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
@@ -46,48 +36,6 @@ var pages = template.Must(template.New("").Funcs(template.FuncMap{
 	"upper":      strings.ToUpper,
 	"sentence":   func(s string) string { return stop(capital(s)) },
 }).ParseFS(templateFiles, "templates/*.html"))
-
-// staticAddresses are what the page loads, with a part of their hash, so that a
-// browser keeps them until they change.
-var staticAddresses = func() map[string]string {
-	list := map[string]string{}
-	entries, err := fs.ReadDir(staticFiles, "static")
-	if err != nil {
-		panic(err)
-	}
-	for _, e := range entries {
-		b, err := staticFiles.ReadFile("static/" + e.Name())
-		if err != nil {
-			panic(err)
-		}
-		sum := sha256.Sum256(b)
-		list[e.Name()] = "/static/" + e.Name() + "?" + hex.EncodeToString(sum[:6])
-	}
-	return list
-}()
-
-func staticAddress(name string) (string, error) {
-	a, ok := staticAddresses[name]
-	if !ok {
-		return "", fmt.Errorf("no static file is called %s", name)
-	}
-	return a, nil
-}
-
-var staticTypes = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
-
-// static serves the page's style, script and icon, and nothing else.
-func (s *Server) static(w http.ResponseWriter, r *http.Request) {
-	name := r.PathValue("file")
-	b, err := staticFiles.ReadFile("static/" + name)
-	if err != nil {
-		s.fault(w, http.StatusNotFound, "the page has no file of this name")
-		return
-	}
-	w.Header().Set("Content-Type", staticTypes[filepath.Ext(name)])
-	w.Header().Set("Cache-Control", "private, max-age=31536000, immutable")
-	w.Write(b)
-}
 
 // sheet is what every page has.
 type sheet struct {
@@ -180,14 +128,6 @@ type seriesPage struct {
 	Again       bool // something can be sent again
 }
 
-// said is what the page says after a button was pressed.
-var said = map[string]string{
-	"retry":   "It is tried again.",
-	"cancel":  "It is cancelled.",
-	"deliver": "It is sent again.",
-	"nothing": "There was nothing to do: the series had gone on in the meantime.",
-}
-
 func (s *Server) seriesPage(w http.ResponseWriter, r *http.Request) {
 	k := key(r)
 	d, err := s.Detail(r.Context(), k)
@@ -226,94 +166,6 @@ func cancellable(d *Detail) bool {
 	return d.State == Waiting || d.State == Analysing || slices.ContainsFunc(d.Deliveries, Delivery.Cancellable)
 }
 
-// change is something that a person may ask of a series.
-type change struct {
-	Name     string
-	Question string
-	Button   string
-	What     string // what it will do, with %s for
-	Every    string // all of them, or
-	One      string // one destination
-	Keep     string // the way back
-}
-
-// confirmed are the changes that a person is asked about first.
-var confirmed = map[string]change{
-	"cancel": {"cancel", "Cancel the work on this series?", "Cancel the work",
-		"What is queued, waits or runs of %s ends. What destinations have stays there. “Try again” takes it up later.",
-		"this series", "the delivery to %s", "Let it go on"},
-	"deliver": {"deliver", "Deliver again?", "Deliver again",
-		"The same objects, with the same UIDs, are sent again to %s confirmed them before. An archive that still has them keeps one of each.",
-		"every destination that", "%s, which", "Leave it"},
-}
-
-type confirmPage struct {
-	sheet
-	change
-	Study, Series, Destination string
-}
-
-func (s *Server) confirm(w http.ResponseWriter, r *http.Request) {
-	k := key(r)
-	if _, err := s.Detail(r.Context(), k); err != nil {
-		s.failPage(w, err)
-		return
-	}
-	// A part that cannot be read must not turn one destination into all of them.
-	asked, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		s.failPage(w, errRequest("the address is damaged: go back to the series and choose there"))
-		return
-	}
-	c, ok := confirmed[asked.Get("do")]
-	if !ok || c.Name == "deliver" && s.opts.Deliver == nil {
-		s.failPage(w, errRequest("the address does not say what to do: go back to the series and choose there"))
-		return
-	}
-	destination, of := asked.Get("destination"), c.Every
-	if asked.Has("destination") {
-		if !s.configured(destination) {
-			s.failPage(w, errRequest("no destination is called so: go back to the series and choose there"))
-			return
-		}
-		of = fmt.Sprintf(c.One, destination)
-	}
-	c.What = fmt.Sprintf(c.What, of)
-	s.render(w, http.StatusOK, "confirm.html", confirmPage{s.sheet(c.Question, false), c, k.Study, k.Series, destination})
-}
-
-func (s *Server) configured(destination string) bool {
-	return slices.ContainsFunc(s.opts.Destinations, func(d job.Destination) bool { return d.Name == destination })
-}
-
-// pageChange does what a button asks for and goes back to the series' page.
-func (s *Server) pageChange(name string, do func(context.Context, store.Key, string) (string, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		k := key(r)
-		if err := k.Valid(); err != nil {
-			s.failPage(w, errRequest(err.Error()))
-			return
-		}
-		destination, err := destinationOf(r)
-		if err != nil {
-			s.failPage(w, err)
-			return
-		}
-		outcome := name
-		_, err = do(r.Context(), k, destination)
-		if errors.Is(err, ErrNothing) {
-			outcome, err = "nothing", nil
-		}
-		if err != nil {
-			s.failPage(w, err)
-			return
-		}
-		http.Redirect(w, r, seriesAddress(k)+"?said="+outcome, http.StatusSeeOther)
-	}
-}
-
-func seriesAddress(k store.Key) string { return "/series/" + k.Study + "/" + k.Series }
-
 // render writes a page whole or, when it cannot be made, a sentence.
 func (s *Server) render(w http.ResponseWriter, status int, name string, data any) {
 	var b bytes.Buffer
@@ -341,10 +193,7 @@ func (s *Server) fault(w http.ResponseWriter, status int, sentence string) {
 
 // failPage answers a person with why it could not be done.
 func (s *Server) failPage(w http.ResponseWriter, err error) {
-	status := statusOf(err)
-	if status == http.StatusInternalServerError {
-		s.opts.Log.Warn("admin_failed", zap.Error(err))
-	}
+	status := s.failed(err)
 	if errors.Is(err, store.ErrNotExist) {
 		s.fault(w, status, "this series is not here: it never was, or it was removed when its time was up")
 		return

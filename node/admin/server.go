@@ -192,6 +192,16 @@ func destinationOf(r *http.Request) (string, error) {
 	return given[0], nil
 }
 
+// failed is statusOf, and tells the log of what is neither the request's fault nor
+// the series', unless who asked has gone.
+func (s *Server) failed(err error) int {
+	status := statusOf(err)
+	if status == http.StatusInternalServerError && !errors.Is(err, context.Canceled) {
+		s.opts.Log.Warn("admin_failed", zap.Error(err))
+	}
+	return status
+}
+
 // statusOf is the HTTP status for an error.
 func statusOf(err error) int {
 	switch {
@@ -206,11 +216,7 @@ func statusOf(err error) int {
 }
 
 func (s *Server) fail(w http.ResponseWriter, err error) {
-	status := statusOf(err)
-	if status == http.StatusInternalServerError {
-		s.opts.Log.Warn("admin_failed", zap.Error(err))
-	}
-	said := err.Error()
+	status, said := s.failed(err), err.Error()
 	if status == http.StatusNotFound {
 		said = "the node keeps nothing of this name: it never was here, is not made yet, or went when its time was up"
 	}

@@ -223,10 +223,13 @@ func deliveryOf(m *store.Manifest, name string, receipts map[string]store.Receip
 func retrySentence(what string, j *Job) string {
 	when := "soon"
 	if j.Next != nil {
-		when = "at " + j.Next.UTC().Format("2006-01-02 15:04:05 MST")
+		when = "at " + moment(*j.Next)
 	}
 	return fmt.Sprintf("%s is tried again %s (%d of %d attempts failed): %s", what, when, j.Attempt, j.MaxAttempts, stop(j.LastError))
 }
+
+// moment is a time in a sentence.
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 MST") }
 
 // at says on which of several nodes a job runs.
 func at(j *Job) string {
