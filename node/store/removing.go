@@ -31,13 +31,18 @@ func (s *Store) removeIf(k Key, now time.Time, reason string, may func() bool) (
 		}
 	}()
 	unlock := s.locks.lock(k.Study)
+	toGo, err := closedIn(s.folder(k)) // before may looks: what is closed later is not what it means
+	if err != nil {
+		unlock()
+		return nil, 0, err
+	}
 	going, err := s.takeAway(k, now, reason, may)
 	if err != nil || going == "" {
 		unlock()
 		return nil, 0, err
 	}
 	size = sizeOf(filepath.Join(going, "instances"))
-	record, rubbish, err := s.writeRecord(going, now)
+	record, rubbish, err := s.writeRecord(going, now, toGo)
 	unlock() // who comes with the series again finds the record
 	if err != nil {
 		return nil, size, err
@@ -72,6 +77,21 @@ func (s *Store) takeAway(k Key, now time.Time, reason string, may func() bool) (
 	}
 	s.fs.remove(study) // stays when it has another series
 	return going, nil
+}
+
+// closedIn are the instances that the last closing in a series' folder names. A
+// damaged one names none: it must neither keep the series for ever nor the node
+// from its start.
+func closedIn(folder string) ([]string, error) {
+	numbers, err := numbersIn(folder, "closed", ".json")
+	if err != nil || len(numbers) == 0 {
+		return nil, err
+	}
+	c := &Closing{}
+	if readJSON(filepath.Join(folder, numbered("closed", numbers[len(numbers)-1])+".json"), c) != nil {
+		return nil, nil
+	}
+	return c.Instances, nil
 }
 
 func sizeOf(folder string) (sum int64) {
@@ -134,7 +154,11 @@ func (s *Store) finishRemovals(now time.Time) error {
 
 // finishRemoval ends one that was begun.
 func (s *Store) finishRemoval(going string, now time.Time) error {
-	_, rubbish, err := s.writeRecord(going, now)
+	toGo, err := closedIn(going)
+	if err != nil {
+		return err
+	}
+	_, rubbish, err := s.writeRecord(going, now, toGo)
 	if err != nil {
 		return err
 	}
@@ -145,13 +169,13 @@ func (s *Store) finishRemoval(going string, now time.Time) error {
 // moves the rest to where nobody makes a record of what is left of it. On a full
 // disk the instances go first: they are what gives the record its room, and it is
 // made of the other files.
-func (s *Store) writeRecord(going string, now time.Time) (record *Removed, rubbish string, err error) {
+func (s *Store) writeRecord(going string, now time.Time, toGo []string) (record *Removed, rubbish string, err error) {
 	reason, name, _ := strings.Cut(filepath.Base(going), "_")
 	k, ok := splitKey(name)
 	if !ok {
 		return nil, "", fmt.Errorf("%s is no series", filepath.Base(going))
 	}
-	if err := s.putBack(going, k); err != nil {
+	if err := s.putBack(going, k, toGo); err != nil {
 		return nil, "", err
 	}
 	record = recordOf(going, k)

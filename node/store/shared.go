@@ -105,22 +105,13 @@ func (s *Store) empty(folder string) error {
 	return nil
 }
 
-// putBack returns instances to a series that was taken away which no closing
-// names: between the last look at it and that moment another node confirmed them.
+// putBack returns instances to a series that was taken away which are not among
+// those that were to go: between the last look at it and that moment another node
+// confirmed them, and may have closed the series with them.
 // Of nodes that share nothing the locks keep that from happening.
-func (s *Store) putBack(going string, k Key) error {
+func (s *Store) putBack(going string, k Key, toGo []string) error {
 	if s.options.Node == "" {
 		return nil
-	}
-	var closed []string
-	if numbers, err := numbersIn(going, "closed", ".json"); err != nil {
-		return err
-	} else if len(numbers) > 0 {
-		c := &Closing{}
-		if err := readJSON(filepath.Join(going, numbered("closed", numbers[len(numbers)-1])+".json"), c); err != nil {
-			return err
-		}
-		closed = c.Instances
 	}
 	entries, err := os.ReadDir(filepath.Join(going, "instances"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -130,7 +121,7 @@ func (s *Store) putBack(going string, k Key) error {
 	back := 0
 	for _, e := range entries {
 		uid, ok := strings.CutSuffix(e.Name(), ".dcm")
-		if !ok || slices.Contains(closed, uid) {
+		if !ok || slices.Contains(toGo, uid) {
 			continue
 		}
 		if err := s.makeFolder(folder); err != nil {

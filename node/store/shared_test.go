@@ -101,3 +101,75 @@ func TestDeletingKeepsWhatAnotherNodeConfirmsMeanwhile(t *testing.T) {
 		t.Errorf("kept %v, %v", uids, err)
 	}
 }
+
+// A node stops for a while between its last look at a series and taking it away.
+// Meanwhile another confirms a slice and closes the series with it: the slice stays,
+// for what was to be made of it is not delivered.
+func TestDeletingKeepsWhatAnotherNodeClosesMeanwhile(t *testing.T) {
+	late := func() {}
+	a, err := Open(t.TempDir(), Options{Node: "a", Before: func(step, path string) error {
+		if step == "rename" && filepath.Base(filepath.Dir(path)) == "removing" {
+			late()
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	b, err := Open(a.Dir(), Options{Node: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	mustPut(t, a, keyA, "1.2.3.1.1", "old")
+	c := Closing{Key: keyA, Generation: 1, Closed: closedAt, Instances: []string{"1.2.3.1.1"}}
+	for _, err := range []error{a.WriteClosing(c), a.WriteGeneration(keyA, 1, filesOf(0), Manifest{Outcome: result.OutcomeNone})} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	closes := error(nil)
+	late = func() {
+		mustPut(t, b, keyA, "1.2.3.1.2", "late")
+		closes = b.WriteClosing(Closing{Key: keyA, Generation: 2, Closed: closedAt, Instances: []string{"1.2.3.1.1", "1.2.3.1.2"}})
+	}
+	removed, err := a.Retain(t.Context(), time.Now().Add(time.Hour), Retention{Keep: time.Minute}, func(Key, string) bool { return true })
+	if err != nil || closes != nil || len(removed) != 1 {
+		t.Fatalf("%+v, %v, %v", removed, err, closes)
+	}
+	if uids, err := b.InstanceUIDs(keyA); err != nil || !slices.Equal(uids, []string{"1.2.3.1.2"}) {
+		t.Errorf("kept %v, %v", uids, err)
+	}
+	next := Closing{Key: keyA, Instances: []string{"1.2.3.1.2"}}
+	if err := b.Continue(&next); err != nil || next.Generation != 3 {
+		t.Errorf("generation %d, %v", next.Generation, err)
+	}
+}
+
+// A deletion that a crash interrupted, of a series whose closing is damaged, keeps no
+// node from its start; the instances are not given up on its word.
+func TestADamagedClosingKeepsNoNodeFromItsStart(t *testing.T) {
+	dir := t.TempDir()
+	a, err := Open(dir, Options{Node: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, a, keyA, "1.2.3.1.1", "old")
+	going := a.going(keyA, ForAge)
+	for _, err := range []error{
+		os.Rename(a.folder(keyA), going), os.WriteFile(filepath.Join(going, "closed-1.json"), []byte("{"), 0o600), a.Close(),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := Open(dir, Options{Node: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if uids, err := b.InstanceUIDs(keyA); err != nil || len(uids) != 1 {
+		t.Errorf("%v, %v", uids, err)
+	}
+}
