@@ -141,6 +141,11 @@ type atAGlance struct {
 	Problems     []Check // parts that are not ready
 }
 
+// NotReady says whether one of these parts is not.
+func (g atAGlance) NotReady(parts ...string) bool {
+	return slices.ContainsFunc(g.Problems, func(c Check) bool { return slices.Contains(parts, c.Name) })
+}
+
 func (s *Server) glance(ctx context.Context, n *survey) atAGlance {
 	g := atAGlance{Analyses: n.analyses, Running: n.running, Oldest: n.oldest, Destinations: n.sent}
 	if free, err := s.opts.Store.Free(); err == nil {

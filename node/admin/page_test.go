@@ -392,3 +392,16 @@ func TestEveryPartOfASeriesPage(t *testing.T) {
 		t.Errorf("who may look only is offered buttons:\n%s", page)
 	}
 }
+
+// The card of a part that is not ready stands out, as that of a destination that
+// is down, and no other.
+func TestCardsOfWhatIsNotReadyStandOut(t *testing.T) {
+	h := newHouse(t)
+	for part, card := range map[string]string{"disk": "disk", "queue": "queue", "models": "models", "analyses": "models"} {
+		h.ready = []Check{{Name: part, Sentence: "it is not"}, {Name: "listener", OK: true}}
+		page := h.body("/", http.StatusOK)
+		if strings.Count(page, `class="card trouble"`) != 1 || !strings.Contains(page, `class="card trouble" id="card-`+card+`"`) {
+			t.Errorf("%s is not ready, and the cards do not show it", part)
+		}
+	}
+}
