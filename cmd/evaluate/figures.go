@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"math"
@@ -83,15 +84,7 @@ func auc(scores []score, k int) float64 {
 	for i, s := range scores {
 		list[i] = one{s.rated[k], s.label[k]}
 	}
-	slices.SortFunc(list, func(a, b one) int {
-		switch {
-		case a.p < b.p:
-			return -1
-		case a.p > b.p:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(list, func(a, b one) int { return cmp.Compare(a.p, b.p) })
 	var ones, zeros, pairs float64 // zeros: so far
 	for i := 0; i < len(list); {
 		var here [2]float64

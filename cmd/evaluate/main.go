@@ -82,8 +82,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	for _, t := range tests {
 		total += len(t.nodules)
 	}
-	bar := progressbar.NewOptions(total, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("nodules"),
-		progressbar.OptionShowCount(), progressbar.OptionThrottle(time.Second))
+	bar := progress(total, "nodules")
 	var scores []score
 	var r *report
 	for fold, t := range tests {
@@ -123,6 +122,12 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	return os.WriteFile(o.json, append(b, '\n'), 0o644)
+}
+
+// progress is a bar on standard error.
+func progress(total int, what string) *progressbar.ProgressBar {
+	return progressbar.NewOptions(total, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription(what),
+		progressbar.OptionShowCount(), progressbar.OptionThrottle(time.Second))
 }
 
 func (o options) scans(ctx context.Context, out io.Writer) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,9 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
-
-	"github.com/schollz/progressbar/v3"
 
 	"github.com/pulmonode/pulmonode/inference"
 	"github.com/pulmonode/pulmonode/inference/result"
@@ -58,8 +56,7 @@ func readScans(ctx context.Context, p *inference.Pipeline, dir, truth string) ([
 		return nil, err
 	}
 	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return !e.IsDir() })
-	bar := progressbar.NewOptions(len(entries), progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription("scans"),
-		progressbar.OptionShowCount(), progressbar.OptionThrottle(time.Second))
+	bar := progress(len(entries), "scans")
 	defer fmt.Fprintln(os.Stderr)
 	var scans []scan
 	for _, e := range entries {
@@ -135,15 +132,7 @@ func froc(scans []scan, counts func(place) bool) []point {
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b one) int {
-		switch {
-		case a.believed > b.believed:
-			return -1
-		case a.believed < b.believed:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(all, func(a, b one) int { return cmp.Compare(b.believed, a.believed) })
 	var points []point
 	hits, wrong := map[[2]int]bool{}, 0
 	for i, f := range all {

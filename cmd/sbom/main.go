@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -66,7 +67,7 @@ func run(in io.Reader, out io.Writer, library, linked string) error {
 	}
 	modules, ok := bom["components"].([]any)
 	if !ok || bom["bomFormat"] != "CycloneDX" {
-		return fmt.Errorf("what came is no bill of materials of cyclonedx-gomod")
+		return errors.New("what came is no bill of materials of cyclonedx-gomod: `make sbom` runs both")
 	}
 	ours, err := components(library, linked)
 	if err != nil {
@@ -100,7 +101,7 @@ func mainRef(bom map[string]any) (any, error) {
 	metadata, _ := bom["metadata"].(map[string]any)
 	program, _ := metadata["component"].(map[string]any)
 	if program["bom-ref"] == nil {
-		return nil, fmt.Errorf("the bill of materials does not say what it is of")
+		return nil, errors.New("the bill of materials does not say what it is of")
 	}
 	return program["bom-ref"], nil
 }
