@@ -14,7 +14,6 @@ import (
 
 	"github.com/pulmonode/pulmonode/config"
 	"github.com/pulmonode/pulmonode/dimse"
-	"github.com/pulmonode/pulmonode/inference"
 	"github.com/pulmonode/pulmonode/inference/result"
 	"github.com/pulmonode/pulmonode/node/admin"
 	"github.com/pulmonode/pulmonode/node/deliver"
@@ -213,7 +212,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	n.metrics.Expect(from, to)
 	n.admin = admin.New(admin.Options{
 		Alive: n.Alive, Facts: n.facts(),
-		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: inference.Version, ShowPatient: c.Admin.ShowPatient,
+		Store: n.store, Queue: n.queue, Destinations: destinations, Metrics: n.metrics, Version: Version(), ShowPatient: c.Admin.ShowPatient,
 		AETitle: c.Node.AETitle, Node: shared.Node,
 		Algorithm: n.algorithm,
 		Ready:     n.ready, Progress: n.analyst.progressOf, Retry: n.retry, Cancel: n.cancelWork, Deliver: n.deliverAgain, Access: c.Admin, Entered: n.auditor.entered, Viewed: n.auditor.accessed, Log: log,
@@ -235,7 +234,7 @@ func start(ctx context.Context, c *config.Config, log *zap.Logger, p parts) (_ *
 	n.task(func() { n.upkeep(background) })
 	n.task(func() { n.retention(background) })
 	n.serve()
-	log.Info("started", zap.String("version", inference.Version), zap.String("ae_title", c.Node.AETitle), zap.Stringers("listen", n.addresses()), zap.String("data_dir", n.store.Dir()),
+	log.Info("started", zap.String("version", Version()), zap.String("ae_title", c.Node.AETitle), zap.Stringers("listen", n.addresses()), zap.String("data_dir", n.store.Dir()),
 		zap.Int("open_series", open), zap.Int("sources", len(sources)), zap.Int("destinations", len(destinations)))
 	n.auditor.started(c, log)
 	if len(sources) == 0 {
