@@ -196,7 +196,7 @@ func TestBrowser(t *testing.T) {
 		w := newWard(t)
 		w.fill()
 		tb := open(t, b, w.url, w.url, nil)
-		tb.text("Not for clinical use", "analyses wait", "GPU (CUDA)", "1 to 9 of 9 series", "ask for the thin reconstruction")
+		tb.text("Not for clinical use", "analyses wait", "CPU", "1 to 9 of 9 series", "ask for the thin reconstruction")
 		for _, s := range States {
 			if !eval[bool](tb, fmt.Sprintf(`[...document.querySelectorAll("td .state")].some(e => e.textContent === %q)`, s)) && s != Analysing && s != Deleted {
 				t.Errorf("no row is %s", s)
@@ -221,7 +221,7 @@ func TestBrowser(t *testing.T) {
 		w := newWard(t)
 		w.fill()
 		tb := open(t, b, w.url, w.page(done), nil)
-		tb.text("3 nodules were found", "70 %", "indeterminate", "22.1 × 17.2", "First instance", "Delivered to pacs", "localize", "620 ms")
+		tb.text("3 nodules were found", "70 %", "indeterminate", "22.1 × 17.2", "First instance", "Delivered to pacs", "localize", "9.8 s")
 		tb.becomes(`[...document.images].filter(i => i.alt && i.naturalWidth === 371).length >= 1`)
 		if got := eval[string](tb, `document.querySelector(".pictures img").alt`); !strings.Contains(got, "nodule N1") {
 			t.Errorf("the first picture is %q", got)

@@ -109,7 +109,7 @@ func phantomPictures(t *testing.T) [][]byte {
 	}
 	r := &result.Result{
 		Schema: 1, Generation: 1, Outcome: result.OutcomeNodules, Series: result.Series{Instances: v.Slices},
-		Algorithm: result.Algorithm{Name: "pulmonode", Version: "1.0.0", Provider: "cuda", Models: models1}, Slices: map[int]*result.Pixels{},
+		Algorithm: result.Algorithm{Name: "pulmonode", Version: "0.1.0", Provider: "cpu", Models: models1}, Slices: map[int]*result.Pixels{},
 		Grid: &result.Grid{Rows: v.Rows, Columns: v.Columns, Orientation: [6]float64{1, 0, 0, 0, 1, 0}, PixelSpacing: [2]float64{v.PixelSpacing, v.PixelSpacing}, SliceSpacing: v.SpacingZ},
 	}
 	for z := range v.Slices {

@@ -63,7 +63,7 @@ func newWard(t *testing.T) *ward {
 		Store: h.store, Queue: h.queue, Destinations: both, Metrics: NewMetrics(), Version: "1.0.0",
 		Ready: func(context.Context) []Check { return h.ready },
 		Algorithm: func() (result.Algorithm, error) {
-			return result.Algorithm{Name: "pulmonode", Version: "1.0.0", Provider: "cuda", Models: models1}, nil
+			return result.Algorithm{Name: "pulmonode", Version: "0.1.0", Provider: "cpu", Models: models1}, nil
 		},
 		Progress: func(k store.Key) *Progress {
 			if k == running {
@@ -117,7 +117,7 @@ func (w *ward) change(do func(context.Context, job.Job) error) func(context.Cont
 
 var models1 = []result.Model{
 	{Role: "localize", Version: "0.1.0", SHA256: "6ccb6cf6dc2fc624a433578984b4db9736bfccd12dc379f9a7657730a8e73fe1"},
-	{Role: "refine", Version: "0.1.0", SHA256: "f93722df621d11c90eeed543a41ae5420db9cb7cad9270254b474f946b1429a7"},
+	{Role: "refine", Version: "0.2.0", SHA256: "059e19fabf89c9d791cfde2e4e3be45fecd4d3ffeada709eb66e04eeba02b70d"},
 }
 
 // fill puts a series into the ward in each state. Nobody in it is a patient.
@@ -163,7 +163,7 @@ func (w *ward) at(k store.Key, after time.Duration) time.Time {
 // backdate makes the files of a series as old as they would be.
 func (w *ward) backdate(k store.Key) {
 	w.t.Helper()
-	w.changed(k, w.at(k, 5*time.Second))
+	w.changed(k, w.at(k, 17*time.Second))
 	instances, err := w.store.Instances(k)
 	w.must(err)
 	for i, in := range instances {
@@ -173,7 +173,7 @@ func (w *ward) backdate(k store.Key) {
 	folder, err := w.store.GenerationFolder(k, 1)
 	w.must(err)
 	if _, err := os.Stat(folder); err == nil {
-		at := w.at(k, 2*time.Second)
+		at := w.at(k, 14*time.Second)
 		w.must(os.Chtimes(filepath.Join(folder, "manifest.json"), at, at))
 	}
 }
@@ -213,8 +213,8 @@ func (w *ward) analyse(k store.Key) {
 func (w *ward) outcome(k store.Key, o result.Outcome, reason string, nodules []result.Nodule) {
 	w.t.Helper()
 	r := result.Result{Schema: 1, Generation: 1, Outcome: o, Reason: reason, Nodules: nodules,
-		Algorithm: result.Algorithm{Name: "pulmonode", Version: "1.0.0", Provider: "cuda", Models: models1},
-		TimingsS:  map[string]float64{"load": 0.41, "resample": 0.22, "lungs": 0.31, "localize": 0.62, "refine": 0.35, "measure": 0.01}}
+		Algorithm: result.Algorithm{Name: "pulmonode", Version: "0.1.0", Provider: "cpu", Models: models1},
+		TimingsS:  map[string]float64{"load": 0.11, "resample": 0.14, "lungs": 0.46, "localize": 9.80, "refine": 2.28, "measure": 0.01}}
 	text, err := json.Marshal(r)
 	w.must(err)
 	plan, err := job.PlanFile(both)
@@ -261,7 +261,7 @@ func (w *ward) deliverAll(k store.Key) {
 	w.must(err)
 	for _, d := range both {
 		for _, f := range d.Objects(m) {
-			w.must(w.store.WriteReceipt(k, 1, d.Name, f.SOPInstanceUID, store.Receipt{Time: w.at(k, 4*time.Second).UTC()}))
+			w.must(w.store.WriteReceipt(k, 1, d.Name, f.SOPInstanceUID, store.Receipt{Time: w.at(k, 16*time.Second).UTC()}))
 		}
 	}
 }
