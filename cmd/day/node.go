@@ -36,8 +36,7 @@ func (d *day) configure() error {
 listen = %q
 [storage]
 data_dir = %q
-stop_receiving_below = "64 MiB"
-delete_delivered_below = "1 B" # what was delivered is to be looked at in the end
+stop_receiving_below = "0 B" # the disk is full where it is full; and nothing is deleted before it was looked at
 [complete]
 quiet = "1s"
 idle = "6s"
