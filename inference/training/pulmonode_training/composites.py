@@ -12,10 +12,15 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from .data import Nodule, Scan, isotropic, lungs, midline
+from .data import SOLID, Nodule, Scan, isotropic, lungs, midline
 from .preprocess import SLAB_SPACING_MM, quantise, resample, scale
 
 SIZES_MM = (0, 5, 7, 10, 14, 19, 99)
+# Sub-solid nodules are one in ten and the worst outlined: they are shown this much more often.
+SUBSOLID_ODDS = 2.0
+BLENDED_SHARE = 0.4
+# Odds of 0, 1, ... nodules in a cube of stage 1: many, as a step costs the same.
+NODULES_A_CUBE = (0.15, 0.2, 0.2, 0.2, 0.15, 0.1)
 CUBE, WIDE_CUBE = 64, 96
 SLAB, WIDE_SLAB = 64, 96
 
@@ -26,11 +31,14 @@ def ramp(distance: np.ndarray, width: float) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
-def size_balanced(nodules: list[Nodule]) -> np.ndarray:
-    """Sampling weights by which nodules of every size are seen, large ones not rarely."""
+def shown_odds(nodules: list[Nodule], balance: float = 1.0) -> np.ndarray:
+    """Odds by which nodules are drawn: large ones not rarely (to the share `balance`), sub-solid
+    ones more often."""
     bins = np.digitize([n.diameter_mm for n in nodules], SIZES_MM)
-    weight = 1 / np.sqrt(np.bincount(bins)[bins])
-    return weight / weight.sum()
+    by_size = 1 / np.sqrt(np.bincount(bins)[bins])
+    odds = balance * by_size / by_size.sum() + (1 - balance) / len(nodules)
+    odds *= [1.0 if n.labels[SOLID] else SUBSOLID_ODDS for n in nodules]
+    return odds / odds.sum()
 
 
 @dataclass
@@ -114,19 +122,22 @@ class Cutout:
 
 def paste(into: np.ndarray, piece: np.ndarray, weight: np.ndarray, corner: np.ndarray,
           truth: np.ndarray | None = None, mask: np.ndarray | None = None) -> None:
-    """Blends `piece` into `into` in place, its first voxel at `corner`; what overhangs is cut."""
+    """Blends `piece` into `into` in place, its first voxel at `corner`; what overhangs is cut.
+
+    truth gets the reciprocal of the visible mask's size where the mask is.
+    """
     low, high = np.maximum(corner, 0), np.minimum(corner + piece.shape, into.shape)
     if (high <= low).any():
         return
     outer = tuple(slice(a, b) for a, b in zip(low, high))
     inner = tuple(slice(a - c, b - c) for a, b, c in zip(low, high, corner))
     into[outer] += (piece[inner] - into[outer]) * weight[inner]
-    if truth is not None:
-        truth[outer] |= mask[inner]
+    if truth is not None and (size := mask[inner].sum()):
+        truth[outer][mask[inner]] = 1 / size
 
 
 class Cubes:
-    """Stage 1: cubes of 64 voxels at 1 mm with their nodule masks."""
+    """Stage 1: cubes of 64 voxels at 1 mm with their nodules, each of which weighs 1 in all."""
 
     def __init__(self, nodules: list[Nodule], backgrounds: list[Background], shares: list[float],
                  rng: np.random.Generator):
@@ -134,7 +145,7 @@ class Cubes:
         pairs = [(n, c) for n in kept if (c := Cutout.of(n, (1, 1, 1))) is not None]
         self.cutouts = [c for _, c in pairs]
         self.diameters = [n.diameter_mm for n, _ in pairs]
-        self.odds = size_balanced([n for n, _ in pairs])
+        self.odds = shown_odds([n for n, _ in pairs])
         self.backgrounds, self.shares, self.rng = backgrounds, np.array(shares) / sum(shares), rng
         self.hard: list[list[tuple[float, float, float]]] = [[] for _ in backgrounds]
 
@@ -162,7 +173,7 @@ class Cubes:
         return x, lung
 
     def cube(self) -> tuple[np.ndarray, np.ndarray]:
-        """Network input float32 [64,64,64] and truth bool."""
+        """Network input float32 [64,64,64]; truth, 0 outside of nodules, else 1/voxels of its nodule."""
         rng = self.rng
         b = rng.choice(len(self.backgrounds), p=self.shares)
         bg, hard = self.backgrounds[b], self.hard[b]
@@ -171,7 +182,7 @@ class Cubes:
         else:
             centre = bg.place(rng)
         x, lung = self._background(b, centre)
-        truth = np.zeros(x.shape, bool)
+        truth = np.zeros(x.shape, np.float32)
         for axis in range(3):
             if rng.random() < 0.5:
                 x, lung = np.flip(x, axis), np.flip(lung, axis)
@@ -183,7 +194,7 @@ class Cubes:
             depth = ndimage.distance_transform_edt(lung[::2, ::2, ::2])[tuple(places.T // 2)] * 2
             for _ in range(rng.choice(3, p=(0.35, 0.4, 0.25))):
                 self._paste_lung(x, places)
-            for _ in range(rng.choice(4, p=(0.15, 0.4, 0.3, 0.15))):
+            for _ in range(rng.choice(len(NODULES_A_CUBE), p=NODULES_A_CUBE)):
                 self._paste_nodule(x, truth, places, depth)
         x = x + rng.normal(0, 15)
         if rng.random() < 0.25:
@@ -220,7 +231,7 @@ class Cubes:
     def batch(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         cubes = [self.cube() for _ in range(size)]
         return (torch.from_numpy(np.stack([x for x, _ in cubes])[:, None]),
-                torch.from_numpy(np.stack([t for _, t in cubes])[:, None].astype(np.float32)))
+                torch.from_numpy(np.stack([t for _, t in cubes])[:, None]))
 
 
 @dataclass
@@ -235,7 +246,7 @@ class SlabBatch:
 class Slabs:
     """Stage 2: slabs of four planes with masks, characteristics and whether they show a nodule.
 
-    Half of the nodules come as they are, padded by their border where the crop ends, half are
+    Most nodules come as they are, padded by their border where the crop ends, the others are
     blended into whole scans; the places without a nodule are padded and blended as often, so that
     neither padding nor seam tells.
     """
@@ -252,8 +263,7 @@ class Slabs:
     def _prepare(nodules, factor):
         spacing = (SLAB_SPACING_MM[0], SLAB_SPACING_MM[1] * factor, SLAB_SPACING_MM[2] * factor)
         pairs = [(n, c) for n in nodules if (c := Cutout.of(n, spacing)) is not None]
-        odds = 0.5 * size_balanced([n for n, _ in pairs]) + 0.5 / len(pairs)
-        return spacing, pairs, odds
+        return spacing, pairs, shown_odds([n for n, _ in pairs], 0.5)
 
     def _window(self, spacing, places=None) -> np.ndarray | None:
         """Four planes of 96 x 96 pixels of background, float32 HU."""
@@ -287,7 +297,7 @@ class Slabs:
         spacing, pairs, odds = self.coarse if rng.random() < self.coarse_share else self.fine
         n, c = pairs[rng.choice(len(pairs), p=odds)]
         planes = np.flatnonzero(c.mask.any((1, 2)))
-        blend = rng.random() < 0.5
+        blend = rng.random() < BLENDED_SHARE
         # Blended nodules are also seen from just above and below.
         margin = 4 if blend and rng.random() < 0.3 else 0
         low, high = planes[0] - 3 - margin, planes[-1] + margin

@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from scipy import ndimage
+from sklearn.mixture import GaussianMixture
+from tqdm import tqdm
 
+from .lidc_xml import read_series
 from .networks import CHARACTERISTICS
 from .preprocess import AIR_HU, isotropic_positions, resample
 
@@ -20,6 +23,7 @@ from .preprocess import AIR_HU, isotropic_positions, resample
 HELD_OUT_PATIENTS = ("LIDC-IDRI-0001", "LIDC-IDRI-0002", "LIDC-IDRI-0003")
 # Label 1: malignant, clear margin, solid, calcification absent (the paper's table 3).
 LABEL_CUT = {"malignancy": 4, "margin": 4, "texture": 4, "calcification": 5.5}
+SOLID = CHARACTERISTICS.index("texture")
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,21 @@ class Nodule:
         return self.share >= 0.5
 
 
+def _nodule(key: str, patient: str, hu: np.ndarray, bits: np.ndarray, readers: int,
+            spacing: tuple[float, float, float], ratings: dict[str, list[int]], diameter_mm: float) -> Nodule:
+    share = np.mean([bits >> r & 1 for r in range(readers)], axis=0, dtype=np.float32)
+    return Nodule(
+        key, patient,
+        # Values below -1024 are the scanner's padding (PS3.3 C.7.5.1.1.2).
+        np.where(hu < -1024, AIR_HU, hu).astype(np.int16), share, spacing,
+        tuple(int(np.mean(ratings[c]) >= LABEL_CUT[c]) for c in CHARACTERISTICS), diameter_mm)
+
+
 def read_nodules(folder: Path) -> list[Nodule]:
-    """Reads nodules.npz and index.csv."""
+    """Reads nodules.npz and index.csv or, where they are not, every LIDC-IDRI series below the
+    folder that has the readers' XML beside its slices."""
+    if not (folder / "nodules.npz").exists():
+        return _read_lidc(folder)
     with np.load(folder / "nodules.npz") as arrays:
         hu, readers = arrays["hu"], arrays["readers"]
     out = []
@@ -46,52 +63,80 @@ def read_nodules(folder: Path) -> list[Nodule]:
         for row in csv.DictReader(f):
             shape = tuple(int(row[k]) for k in ("nz", "ny", "nx"))
             part = slice(int(row["offset"]), int(row["offset"]) + int(np.prod(shape)))
-            bits, count = readers[part].reshape(shape), int(row["readers"])
-            share = np.mean([bits >> r & 1 for r in range(count)], axis=0, dtype=np.float32)
-            crop = hu[part].reshape(shape)
-            ratings = {c: np.mean([int(v) for v in row[c].split(";")]) for c in CHARACTERISTICS}
-            out.append(Nodule(
-                row["key"], row["patient"],
-                # Values below -1024 are the scanner's padding (PS3.3 C.7.5.1.1.2).
-                np.where(crop < -1024, AIR_HU, crop).astype(np.int16), share,
-                tuple(float(row[k]) for k in ("dz", "dy", "dx")),
-                tuple(int(ratings[c] >= LABEL_CUT[c]) for c in CHARACTERISTICS),
-                float(row["diameter_mm"])))
+            out.append(_nodule(row["key"], row["patient"], hu[part].reshape(shape), readers[part].reshape(shape),
+                               int(row["readers"]), tuple(float(row[k]) for k in ("dz", "dy", "dx")),
+                               {c: [int(v) for v in row[c].split(";")] for c in CHARACTERISTICS},
+                               float(row["diameter_mm"])))
     return out
 
 
-def folds(nodules: list[Nodule], k: int = 5, seed: int = 0) -> list[list[int]]:
-    """Patient-wise folds of nearly equal nodule counts, as lists of indices."""
+def _read_lidc(folder: Path) -> list[Nodule]:
+    series = sorted({f.parent for f in folder.rglob("*.xml") if any(f.parent.glob("*.dcm"))})
+    if not series:
+        raise ValueError(f"{folder}: neither nodules.npz and index.csv, nor a series (*.dcm) with its LIDC XML")
+    out = []
+    for one in tqdm(series, desc="series", mininterval=5):
+        for k, n in enumerate(read_series(one), 1):
+            share = np.mean([n["bits"] >> r & 1 for r in range(n["readers"])], axis=0)
+            volume = (share >= 0.5).sum() * np.prod(n["spacing"])
+            if volume > 0:
+                out.append(_nodule(f"{n['patient']}_{k}", n["patient"], n["hu"], n["bits"], n["readers"],
+                                   n["spacing"], n["ratings"], float((6 * volume / np.pi) ** (1 / 3))))
+    return out
+
+
+def features(n: Nodule) -> list[float]:
+    """What the mixture model balances folds by: size, density, its spread, the labels."""
+    hu = n.hu[n.mask].astype(float)
+    return [np.log(n.diameter_mm), hu.mean() / 200, hu.std() / 200, *n.labels]
+
+
+def folds(nodules: list[Nodule], k: int = 5, kinds: int = 8, seed: int = 0) -> list[list[int]]:
+    """Patient-wise folds, balanced by kind of nodule, as lists of indices.
+
+    The paper balances its folds by a Gaussian mixture on learned features; here the mixture
+    is fitted to measured ones. Patients go, those with most nodules first, where they leave the
+    kinds most evenly spread.
+    """
+    x = np.array([features(n) for n in nodules])
+    x = (x - x.mean(0)) / x.std(0)
+    kind = GaussianMixture(kinds, covariance_type="diag", random_state=seed, n_init=3).fit_predict(x)
     by_patient: dict[str, list[int]] = {}
     for i, n in enumerate(nodules):
         by_patient.setdefault(n.patient, []).append(i)
     order = sorted(by_patient)
     np.random.default_rng(seed).shuffle(order)
+    want = np.bincount(kind, minlength=kinds) / k
+    have = np.zeros((k, kinds))
     out: list[list[int]] = [[] for _ in range(k)]
     for p in sorted(order, key=lambda p: -len(by_patient[p])):
-        min(out, key=len).extend(by_patient[p])
+        adds = np.bincount(kind[by_patient[p]], minlength=kinds)
+        cost = [(((have[f] + adds) / want) ** 2).sum() - ((have[f] / want) ** 2).sum() for f in range(k)]
+        best = int(np.argmin(cost))
+        have[best] += adds
+        out[best].extend(by_patient[p])
     return out
 
 
 @dataclass(frozen=True)
 class Split:
+    """Indices of nodules. Patients cross no split, and those of the whole scans are in none."""
+
     train: list[int]
-    calibrate: list[int]
     test: list[int]
 
 
-def split(nodules: list[Nodule]) -> Split:
-    """Fold 0 tests, every second patient of fold 1 calibrates, the rest trains; the patients of
-    the whole scans do none of these."""
+def split(nodules: list[Nodule], fold: int | None) -> Split:
+    """Fold `fold` of five tests and the others train; None: all train, nothing tests."""
     parts = folds(nodules)
-    patients = sorted({nodules[i].patient for i in parts[1]})[::2]
+    if fold is not None and not 0 <= fold < len(parts):
+        raise ValueError(f"fold {fold}: there are folds 0 to {len(parts) - 1}")
 
-    def keep(indices):
-        return [i for i in indices if nodules[i].patient not in HELD_OUT_PATIENTS]
+    def keep(chosen):
+        return [i for k, part in enumerate(parts) if chosen(k) for i in part
+                if nodules[i].patient not in HELD_OUT_PATIENTS]
 
-    calibrate = [i for i in parts[1] if nodules[i].patient in patients]
-    train = [i for part in parts[1:] for i in part if nodules[i].patient not in patients]
-    return Split(keep(train), keep(calibrate), keep(parts[0]))
+    return Split(keep(lambda k: k != fold), keep(lambda k: k == fold))
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
@@ -18,9 +20,11 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from .networks import CHARACTERISTICS, Gate, MSUNet, MUNet, difference
+from .networks import TASKS, Gate, MUNet, difference
 
 OPSET = 18
+# Smaller tensors stay float32: they weigh nothing.
+HALVED_FROM = 256
 LICENCE = "CC BY 3.0 (trained on LIDC-IDRI, doi 10.7937/K9/TCIA.2015.LO9QL9SX)"
 
 
@@ -107,28 +111,60 @@ class FoldedLocalize(nn.Module):
 
 
 class Refine(nn.Module):
-    """MSU-Net with the outputs of the contract."""
+    """One MSU-Net or the mean of several, with the outputs of the contract.
 
-    def __init__(self, net: MSUNet):
+    Weights are rounded to half precision, as the file keeps them; what is computed stays float32.
+    """
+
+    def __init__(self, nets: Sequence[nn.Module]):
         super().__init__()
-        self.net = fold_batch_norm(net)
+        self.nets = nn.ModuleList(fold_batch_norm(net) for net in nets)
+        with torch.no_grad():
+            for p in self.nets.parameters():
+                if p.numel() >= HALVED_FROM:
+                    p.copy_(p.half())
 
     def forward(self, slab: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mask, heads = self.net(slab)
-        logit = {task: difference(h)[:, None] for task, h in zip(self.net.tasks, heads)}
-        return (torch.sigmoid(difference(mask)),
-                torch.cat([logit[c] for c in CHARACTERISTICS], 1), logit["nodule"])
+        masks, logits = [], []
+        for net in self.nets:
+            mask, heads = net(slab)
+            masks.append(torch.sigmoid(difference(mask)))
+            of = dict(zip(net.tasks, heads))
+            logits.append(torch.stack([difference(of[task]) for task in TASKS], 1))
+        mask, logit = (torch.stack(t).mean(0) for t in (masks, logits))
+        return mask, logit[:, :4], logit[:, 4:]
 
 
 def metadata(role: str, version: str, preset: str, trained_on: str, thresholds: dict,
-             spacing_mm: list[float], calibration: dict | None = None) -> dict[str, str]:
+             spacing_mm: list[float], calibration: dict | None = None, smallest_mm: float | None = None) -> dict[str, str]:
     """The properties the node checks at start; structured ones are JSON."""
     out = {"contract": "1", "name": f"pulmonode-{role}", "version": version, "preset": preset,
            "spacing_mm": json.dumps(spacing_mm), "window_hu": "[-1000,500]", "levels": "1024",
            "thresholds": json.dumps(thresholds), "trained_on": trained_on, "licence": LICENCE}
     if calibration is not None:
         out["calibration"] = json.dumps(calibration)
+    if smallest_mm is not None:
+        out["smallest_mm"] = json.dumps(smallest_mm)
     return {f"pulmonode.{k}": v for k, v in out.items()}
+
+
+def _halve(model: onnx.ModelProto) -> None:
+    """Keeps weights that half precision holds exactly in half the bytes: ONNX Runtime turns them
+    back into float32 once, when the file is opened."""
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        value = onnx.numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore"):
+            half = value.astype(np.float16)
+        if value.size >= HALVED_FROM and np.array_equal(half.astype(np.float32), value):
+            name = tensor.name
+            tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.half"))
+            casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], f"{name}.cast", to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _write(module: nn.Module, example: Tensor, inputs: list[str], outputs: list[str],
@@ -149,6 +185,7 @@ def _write(module: nn.Module, example: Tensor, inputs: list[str], outputs: list[
     for tensor in model.graph.initializer:
         del tensor.metadata_props[:]
     del model.metadata_props[:]
+    _halve(model)
     onnx.helper.set_model_props(model, properties)
     onnx.checker.check_model(model)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,6 +200,7 @@ def write_localize(net: MUNet, path: Path, properties: dict[str, str]) -> None:
            shapes, properties, path)
 
 
-def write_refine(net: MSUNet, path: Path, properties: dict[str, str]) -> None:
-    _write(Refine(net), torch.zeros(2, 4, 64, 64), ["slab"], ["mask", "characteristics", "nodule"],
+def write_refine(nets: Sequence[nn.Module], path: Path, properties: dict[str, str]) -> None:
+    """Writes the mean of the networks."""
+    _write(Refine(nets), torch.zeros(2, 4, 64, 64), ["slab"], ["mask", "characteristics", "nodule"],
            {"slab": {0: Dim.DYNAMIC}}, properties, path)

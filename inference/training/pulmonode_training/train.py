@@ -1,10 +1,23 @@
-"""Trains one network for a given time and writes its averaged weights.
+"""Trains one network and writes its averaged weights.
 
     python -m pulmonode_training.train localize --data DIR --scans DIR --minutes 12 --out DIR
     python -m pulmonode_training.train refine   --data DIR --scans DIR --minutes 12 --out DIR --hard DIR/hard.json
 
-A run that was cut off goes on from its checkpoint in --out; --start begins with another run's
-weights instead.
+With --fold K, fold K of five is kept out; without, every nodule trains. A run that was cut off
+goes on from its checkpoint in --out; --start begins with another run's weights instead.
+
+The loss is the paper's, log DL + 0.2 FL + CL (equations 8 to 10), with its traps disarmed:
+- log DL has no lower end as the Dice tends to 1: 0.05 is added. A nodule that is missed wholly
+  still pulls, so DL itself is added too.
+- Dice is that of each sample, not of the batch, where large nodules would rule; a slab without
+  nodule has none and is taught by the focal term.
+- the focal loss is a mean over valid pixels, not a sum, and its factor is set for that; alpha
+  weighs the foreground with 0.75: the paper's 0.25 falls on the rare class.
+- the classification loss as printed has no negative term; with a softmax over two classes, as
+  here, it is the cross-entropy and needs none.
+- what a crop does not hold was padded and is masked out of every term.
+- stage 1 has one term more, the share of each nodule that is missed: in a cube with several
+  nodules the Dice and focal terms are the largest one's, and small ones were found by half.
 """
 from __future__ import annotations
 
@@ -21,13 +34,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .baselines import Baseline
 from .composites import Background, Cubes, SlabBatch, Slabs
 from .data import read_nodules, read_scan, split
-from .networks import TASKS, MSUNet, MUNet, difference
+from .networks import PRESETS, MSUNet, MUNet, difference
 from .search import candidates, probability
 
 REAL_SCANS = ("LIDC-IDRI-0001", "LIDC-IDRI-0002")
 CHECKPOINT_SECONDS = 60
+# Of the slabs of stage 2; the others teach it what is no nodule.
+POSITIVE_SHARE = 0.7
 # When, in shares of the time, stage 1 looks for its own false alarms.
 MINE_AT = (0.45, 0.7)
 
@@ -46,12 +62,18 @@ def focal_loss(logit: Tensor, truth: Tensor) -> Tensor:
 
 def localize_loss(net: MUNet, x: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, float]]:
     z = difference(net(x).float())[:, None]
-    dice = dice_loss(torch.sigmoid(z), truth)
-    some = truth.flatten(1).any(1)
-    focal = focal_loss(z, truth).mean()
+    p, inside = torch.sigmoid(z), (truth > 0).float()
+    dice = dice_loss(p, inside)
+    weight = truth.flatten(1).sum(1)  # the number of nodules
+    some = weight > 0
+    focal = focal_loss(z, inside).mean()
+    # Dice and focal term are those of the largest nodule of a cube: here each counts the same.
+    missed = 1 - (p * truth).flatten(1).sum(1)[some] / weight[some]
     # A cube without a nodule has a Dice term too: any alarm in it makes that term 1.
     loss = (dice * torch.where(some, 1.0, 0.2)).mean() + 20 * focal
-    return loss, {"dice": 1 - dice[some].mean().item() if some.any() else math.nan, "focal": focal.item()}
+    if not some.any():
+        return loss, {"focal": focal.item()}
+    return loss + missed.mean(), {"dice": 1 - dice[some].mean().item(), "missed": missed.mean().item(), "focal": focal.item()}
 
 
 def refine_loss(net: MSUNet, b: SlabBatch) -> tuple[Tensor, dict[str, float]]:
@@ -64,8 +86,7 @@ def refine_loss(net: MSUNet, b: SlabBatch) -> tuple[Tensor, dict[str, float]]:
     known, told = b.nodule == 1, b.nodule >= 0
     described = F.binary_cross_entropy_with_logits(logit[known, :4], b.labels[known])
     nodule = F.binary_cross_entropy_with_logits(logit[told, 4], b.nodule[told])
-    # The constant bounds the paper's log DL, which has no lower end.
-    loss = torch.log(dice + 0.05).mean() + 4 * focal + 0.5 * described + 0.5 * nodule
+    loss = (torch.log(dice + 0.05) + dice).mean() + 4 * focal + 0.5 * described + 0.5 * nodule
     return loss, {"dice": 1 - dice.mean().item(), "described": described.item(), "nodule": nodule.item()}
 
 
@@ -73,7 +94,7 @@ def recalibrate(net: nn.Module, batches) -> None:
     """Batch norm statistics of the averaged weights, on training pictures."""
     net.train()
     for module in net.modules():
-        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
             module.reset_running_stats()
             module.momentum = None
     with torch.no_grad():
@@ -83,52 +104,86 @@ def recalibrate(net: nn.Module, batches) -> None:
 
 
 class Run:
-    """A training run of fixed length in time: one-cycle rate, averaged weights, checkpoints."""
+    """A training run: the rate's schedule, averaged weights, checkpoints that it goes on from.
 
-    def __init__(self, net: nn.Module, args: argparse.Namespace, peak_rate: float, decay: float):
-        self.net, self.out, self.budget = net, Path(args.out), args.minutes * 60
-        self.peak_rate, self.decay, self.bf16 = peak_rate, decay, args.bf16
+    Its length is a number of steps, or of minutes where --minutes is given. The rate rises over
+    the first 6 % and falls along a cosine ("cycle"), or falls to a third whenever the loss of
+    1/40 of the run is no better than the best of five such before ("plateau", as in the paper).
+    """
+
+    def __init__(self, net: nn.Module, args: argparse.Namespace, peak_rate: float, decay: float,
+                 rng: np.random.Generator):
+        self.net, self.out, self.rng = net, Path(args.out), rng
+        self.length, self.timed = (args.minutes * 60, True) if args.minutes else (args.steps, False)
+        self.peak_rate, self.decay, self.device, self.bf16 = peak_rate, decay, args.device, args.bf16
+        self.plateau = args.schedule == "plateau"
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=peak_rate, weight_decay=1e-2)
         self.mean, self.step, self.spent, self.saved = copy.deepcopy(net), 0, 0.0, 0.0
+        self.falls, self.epochs, self.epoch = 0, [], []
         self.extra: dict = {}
         self.out.mkdir(parents=True, exist_ok=True)
         self.checkpoint = self.out / f"{args.network}.checkpoint.pt"
         if self.checkpoint.exists():
-            state = torch.load(self.checkpoint, weights_only=True)
+            state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
             self.net.load_state_dict(state["net"])
             self.mean.load_state_dict(state["mean"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.spent, self.extra = state["step"], state["spent"], state["extra"]
+            torch.set_rng_state(state["random"].cpu())
+            rng.bit_generator.state = json.loads(state["generator"])
+            for name in ("step", "spent", "extra", "falls", "epochs"):
+                setattr(self, name, state[name])
             tqdm.write(f"going on from step {self.step}, {self.spent:.0f} s")
 
     def save(self) -> None:
         part = self.checkpoint.with_suffix(".part")
-        torch.save({"net": self.net.state_dict(), "mean": self.mean.state_dict(), "extra": self.extra,
-                    "optimizer": self.optimizer.state_dict(), "step": self.step, "spent": self.spent}, part)
+        torch.save({"net": self.net.state_dict(), "mean": self.mean.state_dict(),
+                    "optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state(),
+                    "generator": json.dumps(self.rng.bit_generator.state),
+                    **{name: getattr(self, name) for name in ("step", "spent", "extra", "falls", "epochs")}}, part)
         part.replace(self.checkpoint)
         self.saved = self.spent
 
     @property
+    def done(self) -> float:
+        return self.spent if self.timed else self.step
+
+    @property
     def progress(self) -> float:
-        return self.spent / self.budget
+        return self.done / self.length
+
+    def _rate(self, loss: float | None) -> float:
+        f = self.progress
+        warm = min(1.0, f / 0.06)
+        if not self.plateau:
+            return max(warm if f < 0.06 else 0.5 * (1 + math.cos(math.pi * (f - 0.06) / 0.94)), 0.01)
+        if loss is not None:
+            self.epoch.append(loss)
+        if f * 40 >= len(self.epochs) + 1 and self.epoch:
+            self.epochs.append(float(np.mean(self.epoch)))
+            self.epoch = []
+            if len(self.epochs) > 5 and min(self.epochs[-5:]) >= min(self.epochs[:-5]):
+                self.falls += 1
+                self.epochs = self.epochs[-1:] * len(self.epochs)
+        return max(warm * 3.0 ** -self.falls, 0.01)
 
     def steps(self, loss_of):
-        """Trains until the time is spent; `loss_of(net)` returns the loss and its parts."""
-        bar = tqdm(total=round(self.budget), initial=round(self.spent), unit="s", mininterval=10)
+        """Trains until the run is over; `loss_of(net)` returns the loss and its parts."""
+        bar = tqdm(total=round(self.length), initial=round(self.done), unit="s" if self.timed else "step", mininterval=10)
         recent: dict[str, list[float]] = {}
+        last = None
         while self.progress < 1:
-            begun, f = time.monotonic(), self.progress
-            rate = f / 0.06 if f < 0.06 else 0.5 * (1 + math.cos(math.pi * (f - 0.06) / 0.94))
+            begun = time.monotonic()
+            rate = self._rate(last)
             for group in self.optimizer.param_groups:
-                group["lr"] = self.peak_rate * max(rate, 0.01)
+                group["lr"] = self.peak_rate * rate
             self.net.train()
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
                 loss, parts = loss_of(self.net)
             self.optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
             self.optimizer.step()
-            self.step += 1
+            self.step, last = self.step + 1, loss.item()
             decay = min(self.decay, self.step / (self.step + 10))
             with torch.no_grad():
                 for a, b in zip(self.mean.parameters(), self.net.parameters()):
@@ -139,7 +194,7 @@ class Run:
             if self.step % 100 == 0:
                 tqdm.write(f"{self.step} {self.spent:.0f}s " +
                            " ".join(f"{k} {np.nanmean(v):.4f}" for k, v in recent.items()))
-            bar.update(round(self.spent) - bar.n)
+            bar.update(round(self.done) - bar.n)
             if self.spent - self.saved > CHECKPOINT_SECONDS:
                 self.save()
             yield
@@ -163,13 +218,13 @@ def hard_places(args: argparse.Namespace, known: list[Background]) -> list[list[
     return [[tuple(c) for c in hard.get(bg.scan.name, [])] for bg in known]
 
 
-def mine(net: MUNet, cubes: Cubes, threshold: float = 0.15) -> None:
+def mine(net: MUNet, cubes: Cubes, device: str, threshold: float = 0.15) -> None:
     """Adds the false alarms on every background to the places that training goes back to."""
     net.eval()
 
     @torch.no_grad()
     def run(x: np.ndarray) -> np.ndarray:
-        return torch.sigmoid(difference(net(torch.from_numpy(x))))[:, None].numpy()
+        return torch.sigmoid(difference(net(torch.from_numpy(x).to(device))))[:, None].cpu().numpy()
 
     for bg, hard in zip(cubes.backgrounds, cubes.hard):
         p = probability(run, bg.volume.astype(np.float32), bg.lung)
@@ -181,76 +236,113 @@ def mine(net: MUNet, cubes: Cubes, threshold: float = 0.15) -> None:
 def train_localize(args: argparse.Namespace) -> None:
     rng = np.random.default_rng(args.seed)
     nodules = read_nodules(Path(args.data))
-    cubes = Cubes([nodules[i] for i in split(nodules).train], *backgrounds(args), rng)
+    cubes = Cubes([nodules[i] for i in split(nodules, args.fold).train], *backgrounds(args), rng)
     tqdm.write(f"{len(cubes.cutouts)} nodules")
-    net = MUNet(args.width)
+    net = MUNet(**args.options)
     net.head.bias.data = torch.tensor([2.0, -2.0])
     if args.start:
         net.load_state_dict(torch.load(args.start, weights_only=True))
-    net = net.to(memory_format=torch.channels_last_3d)
-    run = Run(net, args, args.rate or 2e-3, 0.99)
+    net = net.to(args.device, memory_format=torch.channels_last_3d)
+    run = Run(net, args, args.rate or 2e-3, 0.99, rng)
     cubes.hard = run.extra.get("hard") or hard_places(args, cubes.backgrounds)
     mined = run.extra.get("mined", 0)
 
+    def batch() -> tuple[Tensor, Tensor]:
+        x, truth = cubes.batch(args.batch)
+        return x.to(args.device), truth.to(args.device)
+
     def finished() -> MUNet:
         mean = copy.deepcopy(run.mean)
-        recalibrate(mean, (cubes.batch(args.batch)[0] for _ in range(40)))
+        recalibrate(mean, (batch()[0] for _ in range(40)))
         return mean
 
-    for _ in run.steps(lambda n: localize_loss(n, *cubes.batch(args.batch))):
+    for _ in run.steps(lambda n: localize_loss(n, *batch())):
         if mined < len(MINE_AT) and run.progress >= MINE_AT[mined]:
-            mine(finished(), cubes)
+            mine(finished(), cubes, args.device)
             mined += 1
             run.extra.update(hard=cubes.hard, mined=mined)
             run.save()
     final = finished()
-    mine(final, cubes)
-    torch.save(final.state_dict(), run.out / "localize.pt")
+    mine(final, cubes, args.device)
+    torch.save(final.cpu().state_dict(), run.out / "localize.pt")
     with open(run.out / "hard.json", "w") as f:
         json.dump({bg.scan.name: hard for bg, hard in zip(cubes.backgrounds, cubes.hard)}, f)
+
+
+def network(args: argparse.Namespace) -> nn.Module:
+    """Stage 2: MSU-Net, or the baseline that --baseline names, such as "2.5D S-/U-Net"."""
+    if not args.baseline:
+        return MSUNet(**args.options)
+    form, _, body = args.baseline.partition("/")
+    return Baseline(form, body, args.options["width"])
 
 
 def train_refine(args: argparse.Namespace) -> None:
     rng = np.random.default_rng(args.seed)
     nodules = read_nodules(Path(args.data))
-    slabs = Slabs([nodules[i] for i in split(nodules).train], *backgrounds(args), rng)
+    slabs = Slabs([nodules[i] for i in split(nodules, args.fold).train], *backgrounds(args), rng)
     slabs.hard = hard_places(args, slabs.backgrounds)
-    net = MSUNet(args.width, tasks=TASKS, dropout=0.2)
+    net = network(args)
     if args.start:
         net.load_state_dict(torch.load(args.start, weights_only=True))
-    net = net.to(memory_format=torch.channels_last)
-    run = Run(net, args, args.rate or 3e-3, 0.998)
-    positives = round(args.batch * 0.6)
-    for _ in run.steps(lambda n: refine_loss(n, slabs.batch(positives, args.batch - positives))):
+    net = net.to(args.device, memory_format=torch.channels_last)
+    run = Run(net, args, args.rate or 3e-3, 0.998, rng)
+    positives = round(args.batch * POSITIVE_SHARE)
+
+    def batch() -> SlabBatch:
+        b = slabs.batch(positives, args.batch - positives)
+        return SlabBatch(*(t.to(args.device) for t in (b.slab, b.truth, b.valid, b.labels, b.nodule)))
+
+    for _ in run.steps(lambda n: refine_loss(n, batch())):
         pass
-    recalibrate(run.mean, (slabs.batch(positives, args.batch - positives).slab for _ in range(100)))
-    torch.save(run.mean.state_dict(), run.out / "refine.pt")
+    recalibrate(run.mean, (batch().slab for _ in range(100)))
+    torch.save(run.mean.cpu().state_dict(), run.out / "refine.pt")
 
 
-def main() -> None:
+# Steps and batch that two CPU cores do in half an hour at the small width.
+LENGTH = {"localize": {"steps": 1700, "batch": 2}, "refine": {"steps": 6000, "batch": 20}}
+
+
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=("localize", "refine"))
-    parser.add_argument("--data", required=True, help="folder with nodules.npz and index.csv")
+    parser.add_argument("--data", required=True, help="folder with nodules.npz and index.csv, or of LIDC-IDRI series with their XML")
     parser.add_argument("--scans", required=True, help=f"folder with the unpacked series {', '.join(REAL_SCANS)}")
     parser.add_argument("--phantoms", help="folder of nodule-free CT series to paste into as well")
     parser.add_argument("--hard", help="hard.json of a localize run: places that look like nodules")
-    parser.add_argument("--minutes", type=float, default=15)
+    parser.add_argument("--fold", type=int, help="keep fold K of five out, 0 to 4 (default: train on all)")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="small", help="paper: its widths, tasks and schedule; small: what is shipped")
+    parser.add_argument("--baseline", help='refine: another network, such as "2.5D S-/U-Net"')
+    parser.add_argument("--width", type=float, help="share of the published channel counts, instead of the preset's")
+    parser.add_argument("--steps", type=int, help="length of the run (default 1700 for localize, 6000 for refine)")
+    parser.add_argument("--minutes", type=float, help="length of the run by the clock instead")
+    parser.add_argument("--schedule", choices=("cycle", "plateau"), help="of the learning rate (default: the preset's)")
     parser.add_argument("--out", required=True, help="folder for checkpoints and weights")
     parser.add_argument("--start", help="weights (.pt) to begin with")
-    parser.add_argument("--width", type=float, help="share of the published channel counts "
-                        "(default 0.125 for localize, 0.25 for refine)")
     parser.add_argument("--batch", type=int, help="default 2 cubes, 20 slabs")
     parser.add_argument("--rate", type=float, help="peak learning rate")
-    parser.add_argument("--bf16", action="store_true", help="half precision where it is safe")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--fp32", action="store_true", help="no half precision")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    localize = args.network == "localize"
-    args.width = args.width or (0.125 if localize else 0.25)
-    args.batch = args.batch or (2 if localize else 20)
+    args = parser.parse_args(words)
+    args.options = dict(PRESETS[args.preset][args.network])
+    if args.width:
+        args.options["width"] = args.width
+    args.steps = args.steps or LENGTH[args.network]["steps"]
+    args.batch = args.batch or LENGTH[args.network]["batch"]
+    args.schedule = args.schedule or ("plateau" if args.preset == "paper" else "cycle")
+    if args.device == "auto":
+        args.device = "cuda" if torch.cuda.is_available() else "cpu"
+    args.bf16 = not args.fp32
+    return args
+
+
+def main() -> None:
+    args = arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    (train_localize if localize else train_refine)(args)
+    (train_localize if args.network == "localize" else train_refine)(args)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def refine(tmp_path_factory):
     net = lively(MSUNet(0.125))
     path = tmp_path_factory.mktemp("refine") / "refine.onnx"
     calibration = {c: [1.0, 0.0] for c in (*CHARACTERISTICS, "nodule")}
-    write_refine(net, path, metadata("refine", "0.0.0", "quick", "nothing", {"mask": 0.5}, [1.0, 0.6, 0.6], calibration))
+    write_refine([net], path, metadata("refine", "0.0.0", "quick", "nothing", {"mask": 0.5}, [1.0, 0.6, 0.6], calibration))
     return net, path
 
 
