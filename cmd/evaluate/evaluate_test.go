@@ -1,16 +1,19 @@
 package main
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/sbinet/npyio/npz"
 
+	"github.com/pulmonode/pulmonode/inference/refine"
 	"github.com/pulmonode/pulmonode/inference/result"
 )
 
@@ -207,6 +210,32 @@ func TestFROC(t *testing.T) {
 	for at, want := range map[float64]int{0: 0, 4.9: 0, 5.1: 1, 34: 1, 36: -1, -6: -1} {
 		if got := s.nearest(result.Point{at}); got != want {
 			t.Errorf("a finding at %g: nodule %d, want %d", at, got, want)
+		}
+	}
+}
+
+func TestScoresMeasureWhatWasDrawn(t *testing.T) {
+	drawn := rated(0.9, true, "a")
+	drawn.measured = refine.Measures{VolumeMM3: math.Pi / 6 * 1000, MeanHU: -320.5}
+	not := rated(0.5, false, "b")
+	not.drawn = false
+	path := filepath.Join(t.TempDir(), "scores.csv")
+	if err := list(path, []score{drawn, not}); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	rows, err := csv.NewReader(f).ReadAll()
+	if err != nil || len(rows) != 3 {
+		t.Fatalf("%q, %v", rows, err)
+	}
+	for name, want := range map[string][2]string{"predicted_diameter_mm": {"10.0000", ""}, "predicted_mean_hu": {"-320.5000", ""}} {
+		k := slices.Index(rows[0], name)
+		if k < 0 || rows[1][k] != want[0] || rows[2][k] != want[1] {
+			t.Errorf("%s in column %d of %q, want %q", name, k, rows, want)
 		}
 	}
 }

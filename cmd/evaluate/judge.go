@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 
@@ -31,8 +32,9 @@ type score struct {
 	between  []float64 // Dice of each pair of readers
 	member   []float64 // Dice of each reader and the consensus that contains him
 	drawn    bool
-	believed float64    // probability that it is a nodule
-	rated    [4]float64 // calibrated probabilities of label 1
+	measured refine.Measures // of what was drawn
+	believed float64         // probability that it is a nodule
+	rated    [4]float64      // calibrated probabilities of label 1
 }
 
 const cubeThreshold = 0.5
@@ -59,7 +61,7 @@ func list(path string, scores []score) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	w := csv.NewWriter(f)
-	row := []string{"key", "patient", "fold", "diameter_mm", "drawn", "nodule", "dice", "dice_all_slices", "overlap_error", "stage1_dice"}
+	row := []string{"key", "patient", "fold", "diameter_mm", "drawn", "nodule", "dice", "dice_all_slices", "overlap_error", "stage1_dice", "predicted_diameter_mm", "predicted_mean_hu"}
 	for _, name := range result.Characteristics {
 		row = append(row, name, name+"_label")
 	}
@@ -67,7 +69,10 @@ func list(path string, scores []score) (err error) {
 	for i := range scores {
 		s := &scores[i]
 		row := []string{s.key, s.patient, strconv.Itoa(s.fold), digits(s.diameterMM), strconv.FormatBool(s.drawn), exact(s.believed),
-			digits(s.refined.dice), digits(s.refined.diceAll), digits(s.refined.overlapError), digits(s.located.dice)}
+			digits(s.refined.dice), digits(s.refined.diceAll), digits(s.refined.overlapError), digits(s.located.dice), "", ""}
+		if s.drawn {
+			row[len(row)-2], row[len(row)-1] = digits(sphere(s.measured.VolumeMM3)), digits(s.measured.MeanHU)
+		}
 		for k := range s.rated {
 			row = append(row, exact(s.rated[k]), strconv.Itoa(int(bit(s.label[k]))))
 		}
@@ -76,6 +81,10 @@ func list(path string, scores []score) (err error) {
 	w.Flush()
 	return w.Error()
 }
+
+// sphere is the diameter of the ball of a volume, mm: index.csv's diameter_mm of
+// the consensus.
+func sphere(mm3 float64) float64 { return math.Cbrt(6 * mm3 / math.Pi) }
 
 func exact(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 
@@ -89,6 +98,7 @@ func judge(ctx context.Context, p *inference.Pipeline, n *nodule) (score, error)
 	drawn := make([]bool, len(truth))
 	if found != nil {
 		s.drawn, s.believed = true, found.Probability
+		s.measured = refine.Measure(n.ct.Grid, &found.Mask, func(x, y, z int) int16 { return n.ct.HU[(z*n.ct.NY+y)*n.ct.NX+x] })
 		for k := range s.rated {
 			s.rated[k] = found.Characteristics[k].Probability
 		}
