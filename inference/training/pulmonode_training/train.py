@@ -34,10 +34,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .baselines import Baseline
 from .composites import Background, Cubes, SlabBatch, Slabs
 from .data import read_nodules, read_scan, split
 from .networks import PRESETS, MSUNet, MUNet, difference
+from .options import constructor, defaults, parse
 from .search import candidates, probability
 
 REAL_SCANS = ("LIDC-IDRI-0001", "LIDC-IDRI-0002")
@@ -233,12 +233,17 @@ def mine(net: MUNet, cubes: Cubes, device: str, threshold: float = 0.15) -> None
         hard.extend(c.centre for c in found)
 
 
+def network(args: argparse.Namespace) -> nn.Module:
+    """MU-Net, MSU-Net or the baseline that --baseline names, with the options of preset and command line."""
+    return constructor(args.network, args.baseline)(**args.options)
+
+
 def train_localize(args: argparse.Namespace) -> None:
     rng = np.random.default_rng(args.seed)
     nodules = read_nodules(Path(args.data))
     cubes = Cubes([nodules[i] for i in split(nodules, args.fold).train], *backgrounds(args), rng)
     tqdm.write(f"{len(cubes.cutouts)} nodules")
-    net = MUNet(**args.options)
+    net = network(args)
     net.head.bias.data = torch.tensor([2.0, -2.0])
     if args.start:
         net.load_state_dict(torch.load(args.start, weights_only=True))
@@ -267,14 +272,6 @@ def train_localize(args: argparse.Namespace) -> None:
     torch.save(final.cpu().state_dict(), run.out / "localize.pt")
     with open(run.out / "hard.json", "w") as f:
         json.dump({bg.scan.name: hard for bg, hard in zip(cubes.backgrounds, cubes.hard)}, f)
-
-
-def network(args: argparse.Namespace) -> nn.Module:
-    """Stage 2: MSU-Net, or the baseline that --baseline names, such as "2.5D S-/U-Net"."""
-    if not args.baseline:
-        return MSUNet(**args.options)
-    form, _, body = args.baseline.partition("/")
-    return Baseline(form, body, args.options["width"])
 
 
 def train_refine(args: argparse.Namespace) -> None:
@@ -314,6 +311,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--preset", choices=sorted(PRESETS), default="small", help="paper: its widths, tasks and schedule; small: what is shipped")
     parser.add_argument("--baseline", help='refine: another network, such as "2.5D S-/U-Net"')
     parser.add_argument("--width", type=float, help="share of the published channel counts, instead of the preset's")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the network (see networks.py), such as heads=encoder, measured=no, decoder_gates=1,2; may be repeated")
     parser.add_argument("--steps", type=int, help="length of the run (default 1700 for localize, 6000 for refine)")
     parser.add_argument("--minutes", type=float, help="length of the run by the clock instead")
     parser.add_argument("--schedule", choices=("cycle", "plateau"), help="of the learning rate (default: the preset's)")
@@ -326,9 +324,16 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(words)
-    args.options = dict(PRESETS[args.preset][args.network])
-    if args.width:
-        args.options["width"] = args.width
+    try:
+        of = constructor(args.network, args.baseline)
+        args.options = {k: v for k, v in PRESETS[args.preset][args.network].items() if k in defaults(of)}
+        if args.width:
+            args.options["width"] = args.width
+        args.options.update(parse(of, args.option))
+        with torch.device("meta"):
+            network(args)
+    except ValueError as e:
+        parser.error(str(e))
     args.steps = args.steps or LENGTH[args.network]["steps"]
     args.batch = args.batch or LENGTH[args.network]["batch"]
     args.schedule = args.schedule or ("plateau" if args.preset == "paper" else "cycle")
