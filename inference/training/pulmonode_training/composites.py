@@ -89,7 +89,8 @@ class Cutout:
     def of(cls, n: Nodule, spacing: tuple[float, float, float]) -> "Cutout | None":
         positions = tuple(np.arange(int((k - 1) * d / s + 1e-6) + 1) * (s / d)
                           for k, d, s in zip(n.hu.shape, n.spacing, spacing))
-        mask = resample(n.share, positions) >= 0.5
+        # The majority first, then its outline: shares of a half would shrink to their own voxels.
+        mask = resample(n.mask, positions) >= 0.5
         if not mask.any():
             return None
         edge = [np.minimum(np.arange(k) + 1, np.arange(k, 0, -1)) * s for k, s in zip(mask.shape, spacing)]
@@ -285,7 +286,8 @@ class Slabs:
         return resample(bg.scan.hu[:, :, :end], tuple(g / s for g, s in zip(grid, d)))
 
     def _cut(self, c: Cutout, z: int, at: np.ndarray):
-        """Planes z..z+3 of a cutout, 96 x 96 about `at`, and which of its pixels are real."""
+        """Planes z..z+3 of a cutout, 96 x 96 about `at`, and which of its pixels are real. Beyond
+        its faces it goes on as it ends."""
         index = [np.arange(z, z + 4)] + [int(round(at[a])) - WIDE_SLAB // 2 + np.arange(WIDE_SLAB) for a in (0, 1)]
         real = [(i >= 0) & (i < n) for i, n in zip(index, c.hu.shape)]
         index = [np.clip(i, 0, n - 1) for i, n in zip(index, c.hu.shape)]
@@ -300,12 +302,12 @@ class Slabs:
         blend = rng.random() < BLENDED_SHARE
         # Blended nodules are also seen from just above and below.
         margin = 4 if blend and rng.random() < 0.3 else 0
-        low, high = planes[0] - 3 - margin, planes[-1] + margin
-        if not blend:
-            low, high = max(low, 0), max(min(high, c.mask.shape[0] - 4), 0)
-        z = int(rng.integers(low, max(high, low) + 1))
+        z = int(rng.integers(planes[0] - 3 - margin, planes[-1] + margin + 1))
         at = c.centre[1:] + rng.normal(0, self.jitter_mm, 2) / spacing[1:]
         cut, valid = self._cut(c, z, at)
+        if not blend:
+            # Above and below a crop the node sees its last slice again: so does training.
+            valid = np.broadcast_to(valid.any(0), valid.shape)
         hu, mask = c.hu[cut], c.mask[cut] & valid
         if blend and (x := self._window(spacing)) is not None:
             w = c.weight(rng.uniform(3, 7))[cut] * valid
