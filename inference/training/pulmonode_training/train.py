@@ -296,8 +296,8 @@ def train_refine(args: argparse.Namespace) -> None:
     torch.save(run.mean.cpu().state_dict(), run.out / "refine.pt")
 
 
-# Steps and batch that two CPU cores do in half an hour at the small width.
-LENGTH = {"localize": {"steps": 1700, "batch": 2}, "refine": {"steps": 6000, "batch": 20}}
+# What is shipped: half an hour and twenty minutes at the small width on one CPU core.
+LENGTH = {"localize": {"steps": 4000, "batch": 2}, "refine": {"steps": 3200, "batch": 20}}
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
@@ -312,7 +312,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--baseline", help='refine: another network, such as "2.5D S-/U-Net"')
     parser.add_argument("--width", type=float, help="share of the published channel counts, instead of the preset's")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the network (see networks.py), such as heads=encoder, measured=no, decoder_gates=1,2; may be repeated")
-    parser.add_argument("--steps", type=int, help="length of the run (default 1700 for localize, 6000 for refine)")
+    parser.add_argument("--steps", type=int, help="length of the run (default 4000 for localize, 3200 for refine)")
     parser.add_argument("--minutes", type=float, help="length of the run by the clock instead")
     parser.add_argument("--schedule", choices=("cycle", "plateau"), help="of the learning rate (default: the preset's)")
     parser.add_argument("--out", required=True, help="folder for checkpoints and weights")
