@@ -262,13 +262,14 @@ def train_localize(args: argparse.Namespace) -> None:
         return mean
 
     for _ in run.steps(lambda n: localize_loss(n, *batch())):
-        if mined < len(MINE_AT) and run.progress >= MINE_AT[mined]:
+        if args.mining and mined < len(MINE_AT) and run.progress >= MINE_AT[mined]:
             mine(finished(), cubes, args.device)
             mined += 1
             run.extra.update(hard=cubes.hard, mined=mined)
             run.save()
     final = finished()
-    mine(final, cubes, args.device)
+    if args.mining:
+        mine(final, cubes, args.device)
     torch.save(final.cpu().state_dict(), run.out / "localize.pt")
     with open(run.out / "hard.json", "w") as f:
         json.dump({bg.scan.name: hard for bg, hard in zip(cubes.backgrounds, cubes.hard)}, f)
@@ -307,6 +308,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scans", required=True, help=f"folder with the unpacked series {', '.join(REAL_SCANS)}")
     parser.add_argument("--phantoms", help="folder of nodule-free CT series to paste into as well")
     parser.add_argument("--hard", help="hard.json of a localize run: places that look like nodules")
+    parser.add_argument("--no-mining", dest="mining", action="store_false", help="localize: don't look for its own false alarms, as comparisons on crops of nodules need none")
     parser.add_argument("--fold", type=int, help="keep fold K of five out, 0 to 4 (default: train on all)")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="small", help="paper: its widths, tasks and schedule; small: what is shipped")
     parser.add_argument("--baseline", help='refine: another network, such as "2.5D S-/U-Net"')
