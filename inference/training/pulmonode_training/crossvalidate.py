@@ -37,7 +37,12 @@ def main() -> None:
         args = train.arguments(words)
         if not (out / "refine.pt").exists():
             tqdm.write(f"fold {k} of {FOLDS}")
-            subprocess.run([sys.executable, "-m", "pulmonode_training.train", *words], check=True)
+            try:
+                code = subprocess.run([sys.executable, "-m", "pulmonode_training.train", *words]).returncode
+            except KeyboardInterrupt:
+                code = 1
+            if code:
+                sys.exit(code)  # training has said why
         net = train.network(args)
         net.load_state_dict(torch.load(out / "refine.pt", weights_only=True))
         write_refine([net], out / "refine.onnx", metadata(

@@ -6,6 +6,7 @@ left, so world coordinates are LPS with the origin at the first voxel.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,7 @@ import numpy as np
 import pydicom
 from scipy import ndimage
 from sklearn.mixture import GaussianMixture
-from tqdm import tqdm
 
-from .lidc_xml import read_series
 from .networks import CHARACTERISTICS
 from .preprocess import AIR_HU, isotropic_positions, resample
 
@@ -52,10 +51,9 @@ def _nodule(key: str, patient: str, hu: np.ndarray, bits: np.ndarray, readers: i
 
 
 def read_nodules(folder: Path) -> list[Nodule]:
-    """Reads nodules.npz and index.csv or, where they are not, every LIDC-IDRI series below the
-    folder that has the readers' XML beside its slices."""
+    """Reads nodules.npz (hu int16, readers uint8: all crops one after another) and index.csv."""
     if not (folder / "nodules.npz").exists():
-        return _read_lidc(folder)
+        raise ValueError(f"{folder}: no nodules.npz and index.csv; pulmonode_training.lidc_xml makes them of LIDC-IDRI")
     with np.load(folder / "nodules.npz") as arrays:
         hu, readers = arrays["hu"], arrays["readers"]
     out = []
@@ -70,19 +68,32 @@ def read_nodules(folder: Path) -> list[Nodule]:
     return out
 
 
-def _read_lidc(folder: Path) -> list[Nodule]:
-    series = sorted({f.parent for f in folder.rglob("*.xml") if any(f.parent.glob("*.dcm"))})
-    if not series:
-        raise ValueError(f"{folder}: neither nodules.npz and index.csv, nor a series (*.dcm) with its LIDC XML")
-    out = []
-    for one in tqdm(series, desc="series", mininterval=5):
-        for k, n in enumerate(read_series(one), 1):
-            share = np.mean([n["bits"] >> r & 1 for r in range(n["readers"])], axis=0)
-            volume = (share >= 0.5).sum() * np.prod(n["spacing"])
-            if volume > 0:
-                out.append(_nodule(f"{n['patient']}_{k}", n["patient"], n["hu"], n["bits"], n["readers"],
-                                   n["spacing"], n["ratings"], float((6 * volume / np.pi) ** (1 / 3))))
-    return out
+def write_nodules(folder: Path, nodules: list[dict]) -> None:
+    """What read_nodules reads, of nodules as lidc_xml.read_series gives them; those of which no
+    voxel was outlined by half of the readers are left out."""
+    rows, offset, seen = [], 0, Counter()
+    kept = []
+    for n in nodules:
+        share = np.mean([n["bits"] >> r & 1 for r in range(n["readers"])], axis=0)
+        volume = float((share >= 0.5).sum() * np.prod(n["spacing"]))
+        if not volume:
+            continue
+        seen[n["patient"]] += 1
+        rows.append({"key": f"{n['patient']}_{seen[n['patient']]}", "patient": n["patient"], "offset": offset,
+                     **dict(zip(("nz", "ny", "nx"), n["hu"].shape)), **dict(zip(("dz", "dy", "dx"), n["spacing"])),
+                     "readers": n["readers"], "diameter_mm": round((6 * volume / np.pi) ** (1 / 3), 3),
+                     **{c: ";".join(map(str, n["ratings"][c])) for c in CHARACTERISTICS}})
+        kept.append(n)
+        offset += n["hu"].size
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "index.csv", "w", newline="") as f:
+        table = csv.DictWriter(f, rows[0].keys())
+        table.writeheader()
+        table.writerows(rows)
+    # The file that readers look for comes last: with it the folder is whole.
+    np.savez_compressed(folder / "part.npz", hu=np.concatenate([n["hu"].ravel() for n in kept]).astype(np.int16),
+                        readers=np.concatenate([n["bits"].ravel() for n in kept]).astype(np.uint8))
+    (folder / "part.npz").replace(folder / "nodules.npz")
 
 
 def features(n: Nodule) -> list[float]:
@@ -99,14 +110,14 @@ def folds(nodules: list[Nodule], k: int = 5, kinds: int = 8, seed: int = 0) -> l
     kinds most evenly spread.
     """
     x = np.array([features(n) for n in nodules])
-    x = (x - x.mean(0)) / x.std(0)
+    x = (x - x.mean(0)) / np.maximum(x.std(0), 1e-6)
     kind = GaussianMixture(kinds, covariance_type="diag", random_state=seed, n_init=3).fit_predict(x)
     by_patient: dict[str, list[int]] = {}
     for i, n in enumerate(nodules):
         by_patient.setdefault(n.patient, []).append(i)
     order = sorted(by_patient)
     np.random.default_rng(seed).shuffle(order)
-    want = np.bincount(kind, minlength=kinds) / k
+    want = np.maximum(np.bincount(kind, minlength=kinds), 1) / k
     have = np.zeros((k, kinds))
     out: list[list[int]] = [[] for _ in range(k)]
     for p in sorted(order, key=lambda p: -len(by_patient[p])):
@@ -151,6 +162,14 @@ class Scan:
 
     def to_world(self, voxel: np.ndarray) -> np.ndarray:
         return np.asarray(voxel) * self.spacing + self.origin
+
+
+def find_series(folder: Path) -> Path:
+    """Where a patient's CT series lies: the folder with most *.dcm, at whatever depth."""
+    count = Counter(f.parent for f in folder.rglob("*.dcm"))
+    if not count:
+        raise ValueError(f"{folder}: no *.dcm in it; unpack the patient's CT series there")
+    return max(sorted(count), key=count.__getitem__)
 
 
 def read_scan(folder: Path) -> Scan:

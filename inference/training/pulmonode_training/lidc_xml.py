@@ -1,18 +1,24 @@
 """Reads nodules from whole LIDC-IDRI series: DICOM slices with the readers' XML beside them.
 
-For who has all of LIDC-IDRI: a folder with a folder a series, as TCIA hands them out, gives the
-same nodules in the same form as nodules.npz and index.csv.
+    python -m pulmonode_training.lidc_xml --data LIDC-IDRI --out runs/nodules
+
+For who has all of LIDC-IDRI, as TCIA hands it out: writes nodules.npz and index.csv, which
+training and `make evaluate` read.
 """
 from __future__ import annotations
 
+import argparse
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom.errors import InvalidDicomError
 from scipy import ndimage
+from tqdm import tqdm
 
+from .data import write_nodules
 from .networks import CHARACTERISTICS
 
 MARGIN_MM = 15  # around the union of the outlines, in plane
@@ -45,82 +51,114 @@ def filled(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def read_outlines(xml: Path, shape: tuple[int, int]) -> list[list[Outline]]:
     """By reader, the nodules of 3 mm and more that have ratings."""
-    readers = []
-    for session in ElementTree.parse(xml).getroot().findall("{*}readingSession"):
-        outlines = []
-        for nodule in session.findall("{*}unblindedReadNodule"):
-            rated = nodule.find("{*}characteristics")
-            if rated is None or any(not _text(rated, c).isdigit() for c in CHARACTERISTICS):
-                continue  # below 3 mm: a point without ratings
-            slices: dict[str, np.ndarray] = {}
-            for roi in nodule.findall("{*}roi"):
-                points = np.array([(int(_text(e, "xCoord")), int(_text(e, "yCoord")))
-                                   for e in roi.findall("{*}edgeMap")], int).reshape(-1, 2)
-                if len(points) < 3 or points.min() < 0 or (points >= shape[::-1]).any():
-                    continue
-                uid, area = _text(roi, "imageSOP_UID"), filled(points, shape)
-                had = slices.get(uid, np.zeros(shape, bool))
-                slices[uid] = had | area if _text(roi, "inclusion").upper() != "FALSE" else had & ~area
-            if any(a.any() for a in slices.values()):
-                outlines.append(Outline(slices, {c: int(_text(rated, c)) for c in CHARACTERISTICS}))
-        readers.append(outlines)
-    return readers
+    try:
+        root = ElementTree.parse(xml).getroot()
+        return [[outline for nodule in session.findall("{*}unblindedReadNodule")
+                 if (outline := _outline(nodule, shape)) is not None]
+                for session in root.findall("{*}readingSession")]
+    except (ElementTree.ParseError, ValueError) as e:
+        raise ValueError(f"{xml}: not the readers' XML of LIDC-IDRI: {e}; fetch the file again") from e
 
 
-def _volume(outline: Outline, uids: list[str], shape: tuple[int, int]) -> np.ndarray:
-    out = np.zeros((len(uids), *shape), bool)
-    for k, uid in enumerate(uids):
-        if uid in outline.slices:
-            out[k] = outline.slices[uid]
-    return out
+def _outline(nodule, shape: tuple[int, int]) -> Outline | None:
+    rated = nodule.find("{*}characteristics")
+    if rated is None or any(not _text(rated, c).isdigit() for c in CHARACTERISTICS):
+        return None  # below 3 mm: a point without ratings
+    slices: dict[str, np.ndarray] = {}
+    for roi in nodule.findall("{*}roi"):
+        points = np.array([(int(_text(e, "xCoord")), int(_text(e, "yCoord")))
+                           for e in roi.findall("{*}edgeMap")], int).reshape(-1, 2)
+        if len(points) < 3 or points.min() < 0 or (points >= shape[::-1]).any():
+            continue
+        uid, area = _text(roi, "imageSOP_UID"), filled(points, shape)
+        had = slices.get(uid, np.zeros(shape, bool))
+        slices[uid] = had | area if _text(roi, "inclusion").upper() != "FALSE" else had & ~area
+    slices = {uid: area for uid, area in slices.items() if area.any()}
+    return Outline(slices, {c: int(_text(rated, c)) for c in CHARACTERISTICS}) if slices else None
+
+
+def _overlap(a: Outline, b: Outline) -> bool:
+    return any((a.slices[uid] & b.slices[uid]).any() for uid in a.slices.keys() & b.slices.keys())
+
+
+def _joined(a: Outline, b: Outline) -> Outline:
+    """Of one reader, who drew a nodule in two pieces and rated the first."""
+    return Outline({uid: a.slices.get(uid, False) | b.slices.get(uid, False)
+                    for uid in a.slices.keys() | b.slices.keys()}, a.ratings)
 
 
 def read_series(folder: Path, at_least: int = 3) -> list[dict]:
-    """Nodules of one series that `at_least` readers outlined: hu, outline bits, spacing, ratings.
+    """Nodules of one CT series that `at_least` readers outlined: hu, outline bits, spacing, ratings.
 
     Raises ValueError where the folder has no XML or more than one.
     """
     files = sorted(Path(folder).glob("*.xml"))
     if len(files) != 1:
         raise ValueError(f"{folder}: {len(files)} XML files; a LIDC-IDRI series has one beside its slices")
-    slices = sorted((pydicom.dcmread(f) for f in Path(folder).glob("*.dcm")),
-                    key=lambda d: float(d.ImagePositionPatient[2]))
-    uids = [d.SOPInstanceUID for d in slices]
+    slices = [pydicom.dcmread(f) for f in Path(folder).glob("*.dcm")]
+    if any(d.get("Modality") != "CT" for d in slices):
+        return []  # some patients have a chest radiograph as well
+    if len(slices) < 2:
+        raise ValueError(f"{folder}: fewer than two slices; name a folder with one CT series")
+    slices.sort(key=lambda d: float(d.ImagePositionPatient[2]))
+    plane = {d.SOPInstanceUID: k for k, d in enumerate(slices)}
     shape = (int(slices[0].Rows), int(slices[0].Columns))
     z = [float(d.ImagePositionPatient[2]) for d in slices]
     spacing = (float(np.median(np.diff(z))), *(float(v) for v in slices[0].PixelSpacing))
-    known = set(uids)
     # Groups of overlapping outlines, at most one a reader.
-    groups: list[dict[int, tuple[Outline, np.ndarray]]] = []
+    groups: list[dict[int, Outline]] = []
     for reader, outlines in enumerate(read_outlines(files[0], shape)):
         for outline in outlines:
-            if not known & outline.slices.keys():
+            outline = Outline({uid: a for uid, a in outline.slices.items() if uid in plane}, outline.ratings)
+            if not outline.slices:
                 continue
-            mask = _volume(outline, uids, shape)
             for group in groups:
-                if any((mask & other).any() for _, other in group.values()):
-                    if reader in group:  # drew it in two pieces
-                        group[reader] = (group[reader][0], group[reader][1] | mask)
-                    else:
-                        group[reader] = (outline, mask)
+                if any(_overlap(outline, other) for other in group.values()):
+                    group[reader] = _joined(group[reader], outline) if reader in group else outline
                     break
             else:
-                groups.append({reader: (outline, mask)})
+                groups.append({reader: outline})
     out = []
     for group in groups:
         if len(group) < at_least:
             continue
-        bits = np.zeros((len(uids), *shape), np.uint8)
-        for bit, (_, mask) in enumerate(group.values()):
-            bits |= mask.astype(np.uint8) << bit
-        where = np.argwhere(bits)
+        drawn = [(plane[uid], bit, area) for bit, o in enumerate(group.values()) for uid, area in o.slices.items()]
+        where = np.argwhere(np.any([area for _, _, area in drawn], 0))
+        first, last = min(k for k, _, _ in drawn), max(k for k, _, _ in drawn)
         margin = [1, *(int(np.ceil(MARGIN_MM / s)) for s in spacing[1:])]
-        low = np.maximum(where.min(0) - margin, 0)
-        high = np.minimum(where.max(0) + margin + 1, bits.shape)
+        low = np.maximum((first, *where.min(0)) - np.array(margin), 0)
+        high = np.minimum((last, *where.max(0)) + np.array(margin) + 1, (len(slices), *shape))
         box = tuple(slice(a, b) for a, b in zip(low, high))
+        bits = np.zeros(high - low, np.uint8)
+        for k, bit, area in drawn:
+            bits[k - low[0]] |= area[box[1:]].astype(np.uint8) << bit
         hu = np.stack([np.rint(d.pixel_array[box[1:]] * float(d.RescaleSlope) + float(d.RescaleIntercept))
                        for d in slices[box[0]]]).astype(np.int16)
-        out.append({"hu": hu, "bits": bits[box], "readers": len(group), "spacing": spacing,
+        out.append({"hu": hu, "bits": bits, "readers": len(group), "spacing": spacing,
                     "patient": str(slices[0].PatientID),
-                    "ratings": {c: [o.ratings[c] for o, _ in group.values()] for c in CHARACTERISTICS}})
+                    "ratings": {c: [o.ratings[c] for o in group.values()] for c in CHARACTERISTICS}})
     return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, type=Path, help="folder with all series, each with its XML")
+    parser.add_argument("--out", required=True, type=Path, help="folder for nodules.npz and index.csv")
+    args = parser.parse_args()
+    series = sorted({f.parent for f in args.data.rglob("*.xml") if any(f.parent.glob("*.dcm"))})
+    if not series:
+        parser.error(f"{args.data}: neither nodules.npz and index.csv, nor a series (*.dcm) with its LIDC XML")
+    nodules = []
+    for one in tqdm(series, desc="series", mininterval=5):
+        try:
+            nodules += read_series(one)
+        except (ValueError, AttributeError, InvalidDicomError) as e:
+            tqdm.write(f"left out: {e if str(one) in str(e) else f'{one}: {e}'}")
+    if not nodules:
+        parser.error(f"{args.data}: no nodule that three readers outlined in {len(series)} series")
+    write_nodules(args.out, nodules)
+    print(f"{args.out}: {len(nodules)} nodules of {len({n['patient'] for n in nodules})} patients")
+
+
+if __name__ == "__main__":
+    main()

@@ -261,6 +261,8 @@ class MSUNet(nn.Module):
 PRESETS = {
     "paper": {"localize": {"width": 1.0}, "refine": {"width": 1.0, "measured": False}},
     "small": {"localize": {"width": 0.125}, "refine": {"width": 0.25, "dropout": 0.2}},
+    # Tries the commands in a few minutes and is good for nothing else.
+    "quick": {"localize": {"width": 0.0625}, "refine": {"width": 0.0625}},
 }
 
 

@@ -25,7 +25,9 @@ import argparse
 import copy
 import json
 import math
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .composites import Background, Cubes, SlabBatch, Slabs
-from .data import read_nodules, read_scan, split
+from .data import find_series, read_nodules, read_scan, split
 from .networks import PRESETS, MSUNet, MUNet, difference
 from .options import constructor, defaults, parse
 from .search import candidates, probability
@@ -205,9 +207,12 @@ class Run:
 def backgrounds(args: argparse.Namespace) -> tuple[list[Background], list[float]]:
     """The right lungs of the real scans (their nodules lie in the left) and whole phantoms, which
     together count as one real lung."""
-    real = [Background.right_lung(read_scan(Path(args.scans) / name)) for name in REAL_SCANS]
+    real = [Background.right_lung(replace(read_scan(find_series(Path(args.scans) / name)), name=name))
+            for name in REAL_SCANS] if args.scans else []
     folders = sorted(f for f in Path(args.phantoms).iterdir() if any(f.glob("*.dcm"))) if args.phantoms else []
     made = [Background(read_scan(f)) for f in folders]
+    if not real and not made:
+        raise ValueError("nothing to paste nodules into: give --scans, or --phantoms (`pulmonode phantom --nodules 0` makes one)")
     tqdm.write(f"backgrounds: {len(real)} right lungs, {len(made)} phantoms")
     return real + made, [1.0] * len(real) + [1.0 / len(made) for _ in made]
 
@@ -304,13 +309,13 @@ LENGTH = {"localize": {"steps": 4000, "batch": 2}, "refine": {"steps": 3200, "ba
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", choices=("localize", "refine"))
-    parser.add_argument("--data", required=True, help="folder with nodules.npz and index.csv, or of LIDC-IDRI series with their XML")
-    parser.add_argument("--scans", required=True, help=f"folder with the unpacked series {', '.join(REAL_SCANS)}")
+    parser.add_argument("--data", required=True, help="folder with nodules.npz and index.csv")
+    parser.add_argument("--scans", help=f"folder with the unpacked CT series of {', '.join(REAL_SCANS)}, to paste nodules into")
     parser.add_argument("--phantoms", help="folder of nodule-free CT series to paste into as well")
     parser.add_argument("--hard", help="hard.json of a localize run: places that look like nodules")
     parser.add_argument("--no-mining", dest="mining", action="store_false", help="localize: don't look for its own false alarms, as comparisons on crops of nodules need none")
     parser.add_argument("--fold", type=int, help="keep fold K of five out, 0 to 4 (default: train on all)")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="small", help="paper: its widths, tasks and schedule; small: what is shipped")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="small", help="paper: its widths, tasks and schedule; small: what is shipped; quick: to try the commands")
     parser.add_argument("--baseline", help='refine: another network, such as "2.5D S-/U-Net"')
     parser.add_argument("--width", type=float, help="share of the published channel counts, instead of the preset's")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="of the network (see networks.py), such as heads=encoder, measured=no, decoder_gates=1,2; may be repeated")
@@ -349,7 +354,10 @@ def main() -> None:
     args = arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    (train_localize if args.network == "localize" else train_refine)(args)
+    try:
+        (train_localize if args.network == "localize" else train_refine)(args)
+    except KeyboardInterrupt:
+        sys.exit("stopped: the same command goes on from the last minute")
 
 
 if __name__ == "__main__":
