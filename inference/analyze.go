@@ -24,6 +24,10 @@ type Series struct {
 	// Predecessor is the result of the generation before, nil when there is none:
 	// nodules that overlap keep their ID and tracking UID.
 	Predecessor *result.Result
+
+	// Candidate, when not nil, is told each place that stage 1 hands to stage 2.
+	// For evaluations.
+	Candidate func(center result.Point)
 }
 
 // Stages of an analysis, in order, as progress and timings name them.
@@ -69,7 +73,7 @@ func (p *Pipeline) Analyze(ctx context.Context, s Series, progress func(stage st
 	}
 	why := incomplete(s.Closed, img.cut)
 	r.Partial, r.Warnings = len(why) > 0, append(why, r.Warnings...)
-	nodules, err := p.find(ctx, img, r, &watch)
+	nodules, err := p.find(ctx, img, s.Candidate, r, &watch)
 	if err != nil {
 		return nil, fmt.Errorf("analyse series: %w", err)
 	}
@@ -99,12 +103,17 @@ func incomplete(c result.Closed, cut bool) (warnings []string) {
 }
 
 // find runs the two networks.
-func (p *Pipeline) find(ctx context.Context, img *image, r *result.Result, watch *stopwatch) ([]refine.Nodule, error) {
+func (p *Pipeline) find(ctx context.Context, img *image, tell func(result.Point), r *result.Result, watch *stopwatch) ([]refine.Nodule, error) {
 	candidates, search, err := p.search(ctx, img, watch.of(StageLocalize))
 	if err != nil {
 		return nil, err
 	}
 	watch.done(StageLocalize)
+	if tell != nil {
+		for _, c := range candidates {
+			tell(between(img.ct.Grid, c.Center))
+		}
+	}
 	if search.Dropped > 0 {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("%d places looked like nodules; the %d most likely were judged, the others were not", len(candidates)+search.Dropped, len(candidates)))
 	}
@@ -120,6 +129,19 @@ func (p *Pipeline) find(ctx context.Context, img *image, r *result.Result, watch
 		}
 	}
 	return nodules, nil
+}
+
+// between is the position of a voxel of the grid (x, y, z), which may lie between
+// two slices.
+func between(g *result.Grid, voxel [3]float64) result.Point {
+	last := len(g.Instances) - 1
+	z := min(max(voxel[2], 0), float64(last))
+	low := int(z)
+	a, b := g.LPS(voxel[0], voxel[1], low), g.LPS(voxel[0], voxel[1], min(low+1, last))
+	for i := range a {
+		a[i] += (b[i] - a[i]) * (z - float64(low))
+	}
+	return a
 }
 
 // pictures returns the slices that pictures are drawn from: each nodule's key

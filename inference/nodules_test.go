@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/pulmonode/pulmonode/inference/localize"
@@ -141,9 +142,13 @@ func TestBallsBecomeFindings(t *testing.T) {
 		}
 		stages[stage] = done
 	}}
-	nodules, err := p.find(t.Context(), img, r, watch)
+	var places []result.Point
+	nodules, err := p.find(t.Context(), img, func(center result.Point) { places = append(places, center) }, r, watch)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if len(places) != 2 {
+		t.Errorf("told of places %v", places)
 	}
 	got := describe(img, nodules, Series{UID: uids})
 	if len(got) != 2 || len(r.Warnings) != 0 {
@@ -160,6 +165,9 @@ func TestBallsBecomeFindings(t *testing.T) {
 			if math.Abs(c.n.CenterLPS[a]-c.x[a]) > 0.3 {
 				t.Errorf("%s at %v, want %v", c.id, c.n.CenterLPS, c.x)
 			}
+		}
+		if !slices.ContainsFunc(places, func(p result.Point) bool { return math.Hypot(math.Hypot(p[0]-c.x[0], p[1]-c.x[1]), p[2]-c.x[2]) < 1 }) {
+			t.Errorf("%s at %v was found at none of the places told of, %v", c.id, c.x, places)
 		}
 		volume := 4 * math.Pi / 3 * c.x[3] * c.x[3] * c.x[3]
 		if math.Abs(c.n.VolumeMM3-volume) > 0.15*volume {
@@ -220,6 +228,27 @@ func TestModelsThatAreWrongAreNamed(t *testing.T) {
 		if _, err := Open(Options{RuntimeLibrary: onnxtest.Library(t), Provider: "cpu", Localize: path}); err == nil {
 			t.Errorf("%s was opened as a localize model", path)
 		}
+	}
+}
+
+// What one stage was not evaluated for, the report does not say was searched.
+func TestTheSmallestNoduleIsThatOfBothStages(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		localize, refine string
+		want             float64
+	}{{"3", "4.5", 4.5}, {"4", "", 4}, {"", "", 0}} {
+		write(t, dir+"/localize.onnx", onnxtest.Localizer(map[string]string{"smallest_mm": c.localize}))
+		write(t, dir+"/refine.onnx", onnxtest.Refiner(map[string]string{"smallest_mm": c.refine}))
+		p, err := Open(Options{RuntimeLibrary: onnxtest.Library(t), Provider: "cpu", Threads: 1,
+			Localize: dir + "/localize.onnx", Refine: dir + "/refine.onnx"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Algorithm().SmallestMM; got != c.want {
+			t.Errorf("stages of %q and %q mm: %g, want %g", c.localize, c.refine, got, c.want)
+		}
+		p.Close()
 	}
 }
 

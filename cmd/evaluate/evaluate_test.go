@@ -194,8 +194,8 @@ func TestFROC(t *testing.T) {
 	solid := map[string][]int{"texture": {5, 4}}
 	scans := []scan{
 		{places: []place{{Diameter: 8, Ratings: solid}, {Diameter: 20, Ratings: map[string][]int{"texture": {1, 2}}}},
-			found: []found{{0.9, 0}, {0.8, -1}, {0.7, 0}, {0.3, 1}}},
-		{found: []found{{0.6, -1}, {0.2, -1}}},
+			found: []found{{believed: 0.9}, {believed: 0.8, place: -1}, {believed: 0.7}, {believed: 0.3, place: 1}}},
+		{found: []found{{believed: 0.6, place: -1}, {believed: 0.2, place: -1}}},
 	}
 	points := froc(scans, func(place) bool { return true })
 	for perScan, want := range map[float64]float64{0: 0.5, 0.5: 0.5, 1: 1, 8: 1} {
@@ -236,6 +236,61 @@ func TestScoresMeasureWhatWasDrawn(t *testing.T) {
 		k := slices.Index(rows[0], name)
 		if k < 0 || rows[1][k] != want[0] || rows[2][k] != want[1] {
 			t.Errorf("%s in column %d of %q, want %q", name, k, rows, want)
+		}
+	}
+}
+
+// TestWhoLostANodule has one that is found twice, one that stage 2 turned down,
+// one that it drew nothing of, and one that stage 1 passed over.
+func TestWhoLostANodule(t *testing.T) {
+	solid := map[string][]int{"texture": {5}}
+	scans := []scan{
+		{name: "a", places: []place{{Diameter: 8, Ratings: solid}, {Diameter: 5, Ratings: solid}, {Diameter: 7, Ratings: solid}, {Diameter: 20, Ratings: solid}},
+			candidates: []int{0, 1, 2, -1},
+			found:      []found{{believed: 0.2}, {believed: 0.9}, {believed: 0.3, place: 1}, {believed: 0.6, place: -1}}},
+		{name: "b", found: []found{{believed: 0.1, place: -1}}},
+	}
+	for threshold, want := range map[float64][]loser{0.5: {nobody, stage2, stage2, stage1}, 0.25: {nobody, nobody, stage2, stage1}, 0.95: {stage2, stage2, stage2, stage1}} {
+		if got := scans[0].lost(threshold); !slices.Equal(got, want) {
+			t.Errorf("at %g: %v, want %v", threshold, got, want)
+		}
+	}
+	if !scans[0].isWrong(0.5) || scans[1].isWrong(0.5) || !scans[1].isWrong(0.05) {
+		t.Error("a scan without fault is wrong, or the other way round")
+	}
+	r := summariseScans(scans, result.Algorithm{}, 0.5)
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Scans, Nodules int
+		Shipped        struct {
+			Threshold, Sensitivity float64
+			PerScan                float64 `json:"false_positives_per_scan"`
+			Lost                   struct{ Stage1, Stage2 int }
+		} `json:"at_shipped_threshold"`
+		At   []json.RawMessage `json:"at_thresholds"`
+		FROC map[string]map[string]float64
+	}
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	s := got.Shipped
+	if got.Scans != 2 || got.Nodules != 4 || s.Threshold != 0.5 || s.Sensitivity != 0.25 || s.PerScan != 0.5 || s.Lost.Stage1 != 1 || s.Lost.Stage2 != 2 || len(got.At) != len(thresholds) {
+		t.Errorf("%s", b)
+	}
+	if all := got.FROC["all"]; all["nodules"] != 4 || all["0.5"] != 0.5 || all["8"] != 0.5 {
+		t.Errorf("FROC %v", got.FROC)
+	}
+	if _, ok := got.FROC["subsolid"]; ok {
+		t.Error("a row without nodules")
+	}
+	var text strings.Builder
+	r.write(&text, scans)
+	for _, line := range []string{"1 of 4 nodules, 1 false positives", "missed: 1 had no candidate of stage 1, 2 were turned down by stage 2"} {
+		if !strings.Contains(text.String(), line) {
+			t.Errorf("the report lacks %q:\n%s", line, text.String())
 		}
 	}
 }

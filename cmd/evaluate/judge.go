@@ -32,6 +32,7 @@ type score struct {
 	between  []float64 // Dice of each pair of readers
 	member   []float64 // Dice of each reader and the consensus that contains him
 	drawn    bool
+	mask     *result.Mask    // nil: nothing was drawn
 	measured refine.Measures // of what was drawn
 	believed float64         // probability that it is a nodule
 	rated    [4]float64      // calibrated probabilities of label 1
@@ -97,7 +98,7 @@ func judge(ctx context.Context, p *inference.Pipeline, n *nodule) (score, error)
 	}
 	drawn := make([]bool, len(truth))
 	if found != nil {
-		s.drawn, s.believed = true, found.Probability
+		s.drawn, s.mask, s.believed = true, &found.Mask, found.Probability
 		s.measured = refine.Measure(n.ct.Grid, &found.Mask, func(x, y, z int) int16 { return n.ct.HU[(z*n.ct.NY+y)*n.ct.NX+x] })
 		for k := range s.rated {
 			s.rated[k] = found.Characteristics[k].Probability

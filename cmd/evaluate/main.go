@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,8 +31,8 @@ import (
 func main() {
 	var o options
 	flag.StringVar(&o.data, "data", "", "folder with nodules.npz and index.csv")
-	flag.StringVar(&o.json, "json", "evaluate.json", "the file for the figures")
-	flag.StringVar(&o.pictures, "pictures", "", "folder for roc.png and calibration.png; empty: none")
+	flag.StringVar(&o.json, "json", "", "the file for the figures; empty: evaluate.json, with -series scans.json")
+	flag.StringVar(&o.pictures, "pictures", "", "folder for pictures: roc.png, calibration.png and failures.png, with -series missed.png; empty: none")
 	flag.StringVar(&o.keys, "keys", "", "only the nodules whose keys this file lists, one a line")
 	flag.StringVar(&o.folds, "folds", "", "cross-validation: folder of folders, each with refine.onnx, localize.onnx where it has its own, and keys.txt, the nodules that these never saw")
 	flag.StringVar(&o.scores, "scores", "", "a CSV file for what was said of each nodule; empty: none")
@@ -112,16 +113,15 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		}
 	}
 	if o.pictures != "" {
-		if err := draw(o.pictures, scores); err != nil {
+		if err := drawCurves(o.pictures, scores); err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "\nPictures: %s, %s\n", filepath.Join(o.pictures, rocPicture), filepath.Join(o.pictures, calibrationPicture))
+		if err := drawFailures(o.pictures, scores); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "\nPictures in %s: %s, %s, %s\n", o.pictures, rocPicture, calibrationPicture, failuresPicture)
 	}
-	b, err := json.MarshalIndent(r, "", "\t")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(o.json, append(b, '\n'), 0o644)
+	return writeJSON(cmp.Or(o.json, "evaluate.json"), r)
 }
 
 // progress is a bar on standard error.
@@ -136,12 +136,32 @@ func (o options) scans(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer p.Close()
-	scans, err := readScans(ctx, p, o.series, o.truth)
+	var wrong *wrongs
+	if o.pictures != "" {
+		wrong = &wrongs{}
+	}
+	scans, err := readScans(ctx, p, o.series, o.truth, wrong)
 	if err != nil {
 		return err
 	}
-	writeScans(out, scans, p.Thresholds()["nodule"])
-	return nil
+	threshold := p.Thresholds()["nodule"]
+	r := summariseScans(scans, p.Algorithm(), threshold)
+	r.write(out, scans)
+	if wrong != nil {
+		if err := wrong.draw(o.pictures, len(scans), threshold); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "\nPicture: %s\n", filepath.Join(o.pictures, missedPicture))
+	}
+	return writeJSON(cmp.Or(o.json, "scans.json"), r)
+}
+
+func writeJSON(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o644)
 }
 
 // test is a pair of models and the nodules they are held against.

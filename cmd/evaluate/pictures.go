@@ -21,8 +21,8 @@ const (
 	pictureSide        = 12 * vg.Centimeter
 )
 
-// draw writes the ROC curves and the reliability curves.
-func draw(dir string, scores []score) error {
+// drawCurves writes the ROC curves and the reliability curves.
+func drawCurves(dir string, scores []score) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
