@@ -190,6 +190,49 @@ func TestPatientsCrossNoFold(t *testing.T) {
 	}
 }
 
+func TestFoldsHaveARange(t *testing.T) {
+	var scores []score
+	for i, d := range []float64{0.8, 0.6, 0.9, 0.7, 0.5} { // folds of 2, 2, 1
+		s := rated(float64(i)/10, i%2 == 0, string(rune('a'+i)))
+		s.fold, s.refined.dice = i/2, d
+		scores = append(scores, s)
+	}
+	r := &report{Folds: 3, sharedStage1: true}
+	r.summarise(scores, 20)
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Folds int
+		Range struct {
+			Dice [2]float64 `json:"dice_mean"`
+			AUC  map[string][2]float64
+		} `json:"folds_min_max"`
+	}
+	if err := json.Unmarshal(b, &got); err != nil {
+		t.Fatal(err)
+	}
+	// The AUC of the third fold is that of one class: there is none.
+	if got.Folds != 3 || got.Range.Dice != [2]float64{0.5, 0.8} || got.Range.AUC["malignancy"] != [2]float64{0, 0} {
+		t.Errorf("%s", b)
+	}
+	var text strings.Builder
+	write(&text, r, scores)
+	for _, part := range []string{"the one network of stage 2 that never saw its patient", "table 4 is not cross-validated", "[folds 0.500 to 0.800]"} {
+		if !strings.Contains(text.String(), part) {
+			t.Errorf("the tables lack %q:\n%s", part, text.String())
+		}
+	}
+	one := &report{}
+	one.summarise(scores, 20)
+	text.Reset()
+	write(&text, one, scores)
+	if b, err := json.Marshal(one); err != nil || strings.Contains(string(b), "folds") || strings.Contains(text.String(), "never saw") {
+		t.Errorf("what is no cross-validation says it is: %s, %v", b, err)
+	}
+}
+
 func TestFROC(t *testing.T) {
 	solid := map[string][]int{"texture": {5, 4}}
 	scans := []scan{

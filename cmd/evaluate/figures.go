@@ -137,14 +137,21 @@ type report struct {
 	Algorithm         result.Algorithm
 	Thresholds        map[string]float64
 	Rounds            int
+	Folds             int  // of a cross-validation; 0: none
+	sharedStage1      bool // the folds have none of their own
 	figures           figures
 	intervals         map[string]interval
+	folds             map[string]interval // lowest and highest of the folds
 }
 
 // MarshalJSON writes figures to four digits: more mean nothing.
 func (r *report) MarshalJSON() ([]byte, error) {
 	out := nest(r.figures, func(v float64) any { return jsonNumber(v) })
 	out["interval_95"] = nest(r.intervals, func(v interval) any { return []json.Number{jsonNumber(v[0]), jsonNumber(v[1])} })
+	if r.Folds > 0 {
+		out["folds"] = r.Folds
+		out["folds_min_max"] = nest(r.folds, func(v interval) any { return []json.Number{jsonNumber(v[0]), jsonNumber(v[1])} })
+	}
 	out["nodules"], out["patients"], out["bootstrap_rounds"] = r.Nodules, r.Patients, r.Rounds
 	out["algorithm"], out["thresholds"] = r.Algorithm, r.Thresholds
 	return json.Marshal(out)
@@ -178,4 +185,26 @@ func (r *report) summarise(scores []score, rounds int) {
 	}
 	r.Nodules, r.Patients, r.Rounds = len(scores), len(patients), rounds
 	r.figures, r.intervals = figure(scores, r.Thresholds), bootstrap(scores, r.Thresholds, rounds)
+	if r.Folds > 0 {
+		r.folds = spans(scores, r.Thresholds)
+	}
+}
+
+// spans gives the lowest and the highest of each figure over the folds.
+func spans(scores []score, thresholds map[string]float64) map[string]interval {
+	folds := map[int][]score{}
+	for _, s := range scores {
+		folds[s.fold] = append(folds[s.fold], s)
+	}
+	out := map[string]interval{}
+	for _, of := range folds {
+		for name, v := range figure(of, thresholds) {
+			if i, ok := out[name]; ok {
+				out[name] = interval{min(i[0], v), max(i[1], v)}
+			} else {
+				out[name] = interval{v, v}
+			}
+		}
+	}
+	return out
 }

@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -98,6 +99,15 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		}
 		if r == nil {
 			r = &report{Thresholds: thresholds, Algorithm: algorithm}
+			if o.folds != "" {
+				r.Folds = len(tests)
+				r.sharedStage1 = slices.ContainsFunc(tests, func(t test) bool { return t.models.Localize == o.models.Localize })
+			}
+		}
+		for _, m := range algorithm.Models {
+			if !slices.Contains(r.Algorithm.Models, m) {
+				r.Algorithm.Models = append(r.Algorithm.Models, m)
+			}
 		}
 		if !maps.Equal(r.Thresholds, thresholds) {
 			return fmt.Errorf("%s has other thresholds than the fold before: %v, %v", t.models.Refine, thresholds, r.Thresholds)

@@ -36,9 +36,19 @@ func write(w io.Writer, r *report, scores []score) {
 			return "-"
 		}
 		i := r.intervals[name]
-		return fmt.Sprintf("%.3f (%.3f to %.3f)", v, i[0], i[1])
+		text := fmt.Sprintf("%.3f (%.3f to %.3f)", v, i[0], i[1])
+		if f, ok := r.folds[name]; ok {
+			text += fmt.Sprintf(" [folds %.3f to %.3f]", f[0], f[1])
+		}
+		return text
 	}
 	line("%d nodules of %d patients, %s %s on %s. Intervals: 95 %%, bootstrap over patients, %d rounds.", r.Nodules, r.Patients, r.Algorithm.Name, r.Algorithm.Version, r.Algorithm.Provider, r.Rounds)
+	if r.Folds > 0 {
+		line("Cross-validation of %d folds by patient: each nodule was judged by the one network of stage 2 that never saw its patient. In brackets: the lowest and the highest fold.", r.Folds)
+		if r.sharedStage1 {
+			line("Stage 1 is one network for all folds, which may have seen them: table 4 is not cross-validated.")
+		}
+	}
 	for _, m := range r.Algorithm.Models {
 		line("  %s %s, SHA-256 %s", m.Role, m.Version, m.SHA256)
 	}
