@@ -178,6 +178,15 @@ def table(rows: list[dict], columns=COLUMNS, heads=HEADS) -> str:
     return "\n".join(lines) + "\n"
 
 
+def known(value):
+    """JSON has no NaN: null."""
+    if isinstance(value, dict):
+        return {k: known(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [known(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 def read_scores(path: Path) -> list[dict]:
     with open(path, newline="") as f:
         return list(csv.DictReader(f))
@@ -348,7 +357,7 @@ def main() -> None:
     text = report(args, networks, one, over_all, missing, len(parts.train) + len(parts.test), len(parts.test))
     settings = {k: getattr(args, k) for k in ("fold", "width", "steps", "batch", "cube_steps", "cube_batch", "seed", "rounds")}
     (out / "compare.md").write_text(text)
-    (out / "compare.json").write_text(json.dumps({"settings": settings, "fold": [*networks, *one], "all_folds": over_all, "not_run": missing}, indent=1) + "\n")
+    (out / "compare.json").write_text(json.dumps(known({"settings": settings, "fold": [*networks, *one], "all_folds": over_all, "not_run": missing}), indent=1) + "\n")
     print(text)
 
 

@@ -1,7 +1,11 @@
 """The baselines' figures are what they say they are."""
+import json
+
 import numpy as np
+import onnx
 import pytest
 import torch
+from sklearn.tree import DecisionTreeClassifier
 
 from pulmonode_training import classical, compare
 from pulmonode_training.data import Nodule
@@ -34,10 +38,14 @@ def test_intervals_draw_patients():
 def test_no_nodule_is_rated_by_what_was_fitted_to_it():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (300, 4))
-    # The only feature is the nodule's own number: a forest knows those by heart that it was fitted to.
+    # The only feature is the nodule's own number: a tree knows those by heart that it was fitted to.
     x = np.arange(300.0)[:, None]
-    p = classical.crossvalidated(classical.forest, x, labels, np.arange(300) % 5)
-    assert all(0.35 < classical.auc(p[:, k], labels[:, k]) < 0.65 for k in range(4))
+    p = classical.crossvalidated(DecisionTreeClassifier, x, labels, np.arange(300) % 5)
+    everything = np.arange(300)
+    known = classical.fitted(DecisionTreeClassifier, x, labels, everything, everything)
+    for k in range(4):
+        assert 0.35 < classical.auc(p[:, k], labels[:, k]) < 0.65
+        assert classical.auc(known[:, k], labels[:, k]) == 1
 
 
 def test_a_nodule_without_contour_gets_the_share():
@@ -78,22 +86,24 @@ def test_planes_of_overlapping_slabs_are_averaged():
 @torch.no_grad()
 def test_features_are_what_the_linear_layers_see(tmp_path):
     torch.manual_seed(0)
-    net = MSUNet(0.0625).eval()
+    net = MSUNet(0.0625, measured=False).eval()
     path = tmp_path / "refine.onnx"
     write_refine([net], path, metadata("refine", "0", "small", "nothing", {"mask": 0.5}, [1, 0.6, 0.6]))
     x = torch.rand(3, 4, 64, 64)
     _, characteristics, _, features = classical.features_of(path).run(None, {"slab": x.numpy()})
     again = [difference(fc(torch.from_numpy(features))) for fc in net.fc[:4]]
     assert np.allclose(torch.stack(again, 1).numpy(), characteristics, atol=1e-3)
-    # Kept, and made anew when the network is another.
-    nodules = [nodule()]
-    first, _ = classical.all_seen(path, nodules, tmp_path / "kept.npz")
-    with torch.no_grad():
-        net.head.bias.add_(torch.tensor([-9.0] * 4 + [9.0] * 4))
-    write_refine([net], path, metadata("refine", "0", "small", "nothing", {"mask": 0.5}, [1, 0.6, 0.6]))
-    second, measures = classical.all_seen(path, nodules, tmp_path / "kept.npz")
-    assert np.isfinite(second).all() and np.isfinite(measures).all()
-    assert not np.array_equal(first, second, equal_nan=True)
+    # Made anew when the network is another: here one that outlines everything.
+    nodules, kept = [nodule()], tmp_path / "kept.npz"
+    np.savez(kept, digest="of another", keys=[n.key for n in nodules], features=[0], measures=[0])
+    model = onnx.load(path)
+    bias = next(t for t in model.graph.initializer if t.name.endswith("head.bias"))
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.array([-9.0] * 4 + [9.0] * 4, np.float32), bias.name))
+    onnx.save(model, path)
+    features, measures = classical.all_seen(path, nodules, kept)
+    assert features.shape == (1, 8) and np.isfinite(features).all() and np.isfinite(measures).all()
+    again = classical.all_seen(path, nodules, kept)
+    assert np.array_equal(again[0], features) and np.array_equal(again[1], measures)
 
 
 def test_rows_have_their_own_folders_and_every_network_is_there():
@@ -129,6 +139,14 @@ def test_what_is_done_is_not_done_again(tmp_path):
         compare.run(row, args, judge, "a_1\n")
     assert len(judged) == 1 and judged[0][0] == "-keys" and judged[0][2] == "-refine"
     assert (out / "keys.txt").read_text() == "a_1\n"
+
+
+def test_what_could_not_be_computed_is_null_in_the_file():
+    nothing = np.full((4, 4), np.nan)
+    row = {"name": "none", **classical.rated(nothing, np.array([[0], [1], [0], [1]]).repeat(4, 1), list("abcd"), 5)}
+    assert "0." not in compare.table([row])
+    kept = json.loads(json.dumps(compare.known(row), allow_nan=False))
+    assert kept["auc"]["margin"] is None and kept["interval_95"]["brier"]["margin"] == [None, None]
 
 
 def test_the_table_says_what_it_has():
