@@ -29,7 +29,7 @@ func Card() ([]byte, error) { return read("MODEL_CARD.md") }
 func read(name string) ([]byte, error) {
 	b, err := files.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("this build does not carry %s: put one into inference/models and build again (inference/training makes them), or name a file in [inference] localize and refine", name)
+		return nil, fmt.Errorf("this build does not carry %s: put one into inference/models (make train makes them) and build again, or name a file in [inference] localize and refine", name)
 	}
 	return b, err
 }

@@ -35,5 +35,25 @@ func TestShippedModelsFitTheContract(t *testing.T) {
 		if !strings.Contains(string(card), m.Version) {
 			t.Errorf("%s: the model card does not speak of version %s", role, m.Version)
 		}
+		// A card of another file is worse than none: where it gives hashes, they are these.
+		if prefix := g.SHA256[:12]; strings.Contains(string(card), "SHA-256") && !strings.Contains(string(card), prefix) {
+			t.Errorf("%s: the model card gives hashes, but not this file's, %s...", role, prefix)
+		}
+	}
+}
+
+// What is shipped goes into the program, the package and the images.
+func TestShippedModelsAreSmall(t *testing.T) {
+	const most = 25 << 20
+	size := 0
+	for _, read := range []func() ([]byte, error){models.Localize, models.Refine} {
+		b, err := read()
+		if err != nil {
+			t.Skip(err)
+		}
+		size += len(b)
+	}
+	if size > most {
+		t.Errorf("both have %d bytes, more than %d: choose a smaller width or fewer networks", size, most)
 	}
 }
