@@ -263,7 +263,7 @@ def train_localize(args: argparse.Namespace) -> None:
 
     def finished() -> MUNet:
         mean = copy.deepcopy(run.mean)
-        recalibrate(mean, (batch()[0] for _ in range(40)))
+        recalibrate(mean, (batch()[0] for _ in range(min(40, args.steps))))
         return mean
 
     for _ in run.steps(lambda n: localize_loss(n, *batch())):
@@ -298,7 +298,7 @@ def train_refine(args: argparse.Namespace) -> None:
 
     for _ in run.steps(lambda n: refine_loss(n, batch())):
         pass
-    recalibrate(run.mean, (batch().slab for _ in range(100)))
+    recalibrate(run.mean, (batch().slab for _ in range(min(100, args.steps))))
     torch.save(run.mean.cpu().state_dict(), run.out / "refine.pt")
 
 
