@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build codecs runtime peers demo test race lint fuzz vulnerabilities sbom deb package alerts bench validate soak day cluster-test evaluate browser-test clean
+.PHONY: help build codecs runtime peers demo test race lint fuzz vulnerabilities sbom deb package alerts bench validate soak day cluster-test evaluate crossvalidate train train-quick training-test nodules-given browser-test clean
 
 GO      ?= go
 PYTHON  ?= python3
@@ -20,7 +20,7 @@ GIVEN := $(GOFLAGS)
 export GOFLAGS = $(GIVEN) $(if $(CODECS),-tags=$(CODECS))
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/pulmonode
 	@mkdir -p bin
@@ -168,6 +168,68 @@ evaluate: runtime ## the models against outlined nodules: DATA=FOLDER [JSON=FILE
 	@[ -n "$(DATA)" ] || { echo "say where the nodules are: make evaluate DATA=lidc-nodules (nodules.npz and index.csv)"; exit 2; }
 	$(GO) run ./cmd/evaluate -data "$(DATA)" $(if $(JSON),-json "$(JSON)") $(if $(PICTURES),-pictures "$(PICTURES)")
 
+# Training. All that it makes lies in RUNS; what was cut off goes on where it was.
+# On a machine with a GPU the environment holds CUDA as well (CUDA= and CUDA=1 choose).
+CUDA    ?= $(shell command -v nvidia-smi >/dev/null && echo 1)
+VENV    := .venv-train$(if $(CUDA),-cuda)
+RUNS    ?= runs
+MODELS  ?= inference/models
+PRESET  ?= small
+HARD    ?= $(RUNS)/localize/hard.json
+SEEDS   ?= 1001 1002 1003 1004 1005 1006 1007 1008
+NODULES := $(if $(wildcard $(DATA)/nodules.npz),$(DATA),$(RUNS)/nodules)
+LEARN   := PYTHONPATH=inference/training $(VENV)/bin/python -m pulmonode_training
+GIVE    := --data "$(NODULES)" $(if $(SCANS),--scans "$(SCANS)") --phantoms $(RUNS)/phantoms --preset $(PRESET)
+$(VENV)/done: inference/training/requirements.txt inference/training/requirements-cuda.txt inference/training/pulmonode_training/nocuda.py
+	@echo "installing PyTorch and what training needs beside it into $(VENV)"
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call apt,python3-venv); }
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+		-r inference/training/requirements.txt $(if $(CUDA),-r inference/training/requirements-cuda.txt)
+	@$(if $(CUDA),:,$(VENV)/bin/python inference/training/pulmonode_training/nocuda.py)
+	@touch $@
+
+nodules-given:
+	@[ -d "$(DATA)" ] || { echo "say where the nodules are: DATA=FOLDER, with nodules.npz and index.csv, or all of LIDC-IDRI as TCIA hands it out (doi 10.7937/K9/TCIA.2015.LO9QL9SX)"; exit 2; }
+	@[ -z "$(SCANS)" ] || [ -d "$(SCANS)" ] || { echo "there is no folder $(SCANS): SCANS=FOLDER holds LIDC-IDRI-0001 and LIDC-IDRI-0002"; exit 2; }
+
+$(RUNS)/nodules/nodules.npz: | nodules-given $(VENV)/done
+	$(LEARN).lidc_xml --data "$(DATA)" --out $(@D)
+
+PHANTOMS := $(SEEDS:%=$(RUNS)/phantoms/%)
+$(PHANTOMS): | build
+	@rm -rf $(RUNS)/part-$(@F); mkdir -p $(@D)
+	@bin/pulmonode phantom --nodules 0 --seed $(@F) --out $(RUNS)/part-$(@F) $(PHANTOM)
+	@mv $(RUNS)/part-$(@F) $@
+
+$(RUNS)/localize/hard.json: | nodules-given $(VENV)/done $(PHANTOMS) $(NODULES)/nodules.npz
+	$(LEARN).train localize $(GIVE) --out $(@D) $(OPTIONS)
+
+# A fold that is done is not done again. Each model of a fold is calibrated on the others.
+$(RUNS)/calibration.json: $(HARD) | runtime nodules-given
+	$(LEARN).crossvalidate $(GIVE) --hard $(HARD) --out $(RUNS)/cv $(OPTIONS)
+	@echo "what each fold says of the nodules that it never saw"
+	@$(GO) run ./cmd/evaluate -data "$(NODULES)" -folds $(RUNS)/cv -scores $(RUNS)/scores.csv -json $(RUNS)/uncalibrated.json >/dev/null
+	$(LEARN).calibrate --scores $(RUNS)/scores.csv --folds $(RUNS)/cv --out $@
+
+train: $(RUNS)/calibration.json ## the shipped recipe into MODELS: DATA=FOLDER [SCANS=FOLDER] [RUNS=FOLDER] [PRESET=paper] [OPTIONS='...']
+	$(LEARN).release --localize $(RUNS)/localize --folds $(RUNS)/cv --calibration $< --preset $(PRESET) --version "$(VERSION)" --out $(MODELS)
+
+crossvalidate: $(RUNS)/calibration.json ## five folds by patient, and their tables: variables as for train
+	$(GO) run ./cmd/evaluate -data "$(NODULES)" -folds $(RUNS)/cv -json $(or $(JSON),$(RUNS)/crossvalidate.json) $(if $(PICTURES),-pictures "$(PICTURES)")
+
+QUICK := .cache/train-quick
+train-quick: $(VENV)/done build runtime ## train on the phantom's nodules, tens of steps: loss falls, parity holds, the node opens the files
+	@rm -rf $(QUICK)
+	$(LEARN).quick nodules --data $(QUICK)/nodules
+	$(MAKE) --no-print-directory train DATA=$(QUICK)/nodules SCANS= RUNS=$(QUICK) HARD=$(QUICK)/localize/hard.json MODELS=$(QUICK)/models \
+		SEEDS=1001 PHANTOM="--size 256 --slices 60 --spacing 5" PRESET=quick OPTIONS="--steps 30 --threads 1"
+	$(LEARN).quick check --data $(QUICK)/nodules --phantoms $(QUICK)/phantoms --runs $(QUICK) --models $(QUICK)/models
+	$(GO) run ./cmd/evaluate -data $(QUICK)/nodules -localize $(QUICK)/models/localize.onnx -refine $(QUICK)/models/refine.onnx -json $(QUICK)/figures.json
+
+training-test: $(VENV)/done ## pytest of the training code
+	$(VENV)/bin/python -m pytest -q -p no:cacheprovider inference/training/tests
+
 # What finds barriers in a page, from npm by its hash. Without npm the rest goes on.
 AXE := .cache/axe-core/axe.min.js
 $(AXE): node/admin/testdata/axe-core.txt
@@ -195,4 +257,4 @@ package: deb ## the Debian package, and its life on a scratch copy of this machi
 	deploy/debian/scratch /mnt/test/package.test -test.v -test.run TestLife -test.timeout 30m
 
 clean: ## what was built; downloads and virtual environments too
-	rm -rf bin dist .cache .venv-test .venv-train bench.json validate.json
+	rm -rf bin dist .cache .venv-test .venv-train .venv-train-cuda bench.json validate.json
