@@ -164,9 +164,9 @@ validate: runtime peers .venv-test/done ## other makers' readers, OHIF among the
 	@$(MAKE) --no-print-directory $(VALIDATE)/done || echo "not all readers could be installed; the others go on"
 	$(GO) run ./cmd/validate
 
-evaluate: runtime ## the models against outlined nodules: DATA=FOLDER [JSON=FILE] [PICTURES=FOLDER]
-	@[ -n "$(DATA)" ] || { echo "say where the nodules are: make evaluate DATA=lidc-nodules (nodules.npz and index.csv)"; exit 2; }
-	$(GO) run ./cmd/evaluate -data "$(DATA)" $(if $(JSON),-json "$(JSON)") $(if $(PICTURES),-pictures "$(PICTURES)")
+evaluate: runtime ## the models against outlined nodules: DATA=FOLDER, or SERIES=FOLDER TRUTH=FOLDER [JSON=FILE] [PICTURES=FOLDER]
+	@[ -n "$(DATA)$(SERIES)" ] || { echo "say where the nodules are: make evaluate DATA=lidc-nodules (nodules.npz and index.csv), or whole scans: SERIES=FOLDER TRUTH=FOLDER"; exit 2; }
+	$(GO) run ./cmd/evaluate $(if $(SERIES),-series "$(SERIES)" -truth "$(TRUTH)",-data "$(DATA)") $(if $(JSON),-json "$(JSON)") $(if $(PICTURES),-pictures "$(PICTURES)")
 
 # Training. All that it makes lies in RUNS; what was cut off goes on where it was.
 # On a machine with a GPU the environment holds CUDA as well (CUDA= and CUDA=1 choose).
