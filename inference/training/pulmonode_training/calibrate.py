@@ -44,6 +44,8 @@ def maps(rows: list[dict]) -> tuple[dict[str, tuple[float, float]], float]:
     for name in CHARACTERISTICS:
         z = logit(np.array([float(r[name]) for r in rows]))
         y = np.array([int(r[f"{name}_label"]) for r in rows])
+        if len(set(y)) < 2:
+            raise ValueError(f"{name}: {len(y)} nodules, all with label {'01'[y[0]] if len(y) else '?'}; calibration needs both, so give more nodules or fewer folds")
         out[name] = platt(z, y)
         if name == "malignancy":
             p = 1 / (1 + np.exp(-(out[name][0] * z[y == 1] + out[name][1])))

@@ -40,7 +40,12 @@ def main() -> None:
     args = parser.parse_args()
 
     def load(net, path: Path):
-        net.load_state_dict(torch.load(path, weights_only=True))
+        if not path.exists():
+            parser.error(f"{path}: no such file; pulmonode_training.train writes it at its end")
+        try:
+            net.load_state_dict(torch.load(path, weights_only=True))
+        except RuntimeError as e:
+            parser.error(f"{path}: not weights of preset {args.preset}: {str(e).splitlines()[1].strip()}")
         return net
 
     localize = load(MUNet(**PRESETS[args.preset]["localize"]), Path(args.localize) / "localize.pt")

@@ -113,6 +113,8 @@ class Run:
     1/40 of the run is no better than the best of five such before ("plateau", as in the paper).
     """
 
+    KEPT = ("step", "spent", "extra", "falls", "epochs", "epoch", "last")
+
     def __init__(self, net: nn.Module, args: argparse.Namespace, peak_rate: float, decay: float,
                  rng: np.random.Generator):
         self.net, self.out, self.rng = net, Path(args.out), rng
@@ -121,7 +123,7 @@ class Run:
         self.plateau = args.schedule == "plateau"
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=peak_rate, weight_decay=1e-2)
         self.mean, self.step, self.spent, self.saved = copy.deepcopy(net), 0, 0.0, 0.0
-        self.falls, self.epochs, self.epoch = 0, [], []
+        self.falls, self.epochs, self.epoch, self.last = 0, [], [], None
         self.extra: dict = {}
         self.out.mkdir(parents=True, exist_ok=True)
         self.checkpoint = self.out / f"{args.network}.checkpoint.pt"
@@ -132,8 +134,8 @@ class Run:
             self.optimizer.load_state_dict(state["optimizer"])
             torch.set_rng_state(state["random"].cpu())
             rng.bit_generator.state = json.loads(state["generator"])
-            for name in ("step", "spent", "extra", "falls", "epochs"):
-                setattr(self, name, state[name])
+            for name in self.KEPT:
+                setattr(self, name, state.get(name, getattr(self, name)))
             tqdm.write(f"going on from step {self.step}, {self.spent:.0f} s")
 
     def save(self) -> None:
@@ -141,7 +143,7 @@ class Run:
         torch.save({"net": self.net.state_dict(), "mean": self.mean.state_dict(),
                     "optimizer": self.optimizer.state_dict(), "random": torch.get_rng_state(),
                     "generator": json.dumps(self.rng.bit_generator.state),
-                    **{name: getattr(self, name) for name in ("step", "spent", "extra", "falls", "epochs")}}, part)
+                    **{name: getattr(self, name) for name in self.KEPT}}, part)
         part.replace(self.checkpoint)
         self.saved = self.spent
 
@@ -172,10 +174,9 @@ class Run:
         """Trains until the run is over; `loss_of(net)` returns the loss and its parts."""
         bar = tqdm(total=round(self.length), initial=round(self.done), unit="s" if self.timed else "step", mininterval=10)
         recent: dict[str, list[float]] = {}
-        last = None
         while self.progress < 1:
             begun = time.monotonic()
-            rate = self._rate(last)
+            rate = self._rate(self.last)
             for group in self.optimizer.param_groups:
                 group["lr"] = self.peak_rate * rate
             self.net.train()
@@ -185,7 +186,7 @@ class Run:
             loss.backward()
             nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
             self.optimizer.step()
-            self.step, last = self.step + 1, loss.item()
+            self.step, self.last = self.step + 1, loss.item()
             decay = min(self.decay, self.step / (self.step + 10))
             with torch.no_grad():
                 for a, b in zip(self.mean.parameters(), self.net.parameters()):
