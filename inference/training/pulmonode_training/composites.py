@@ -16,8 +16,9 @@ from .data import SOLID, Nodule, Scan, isotropic, lungs, midline
 from .preprocess import SLAB_SPACING_MM, quantise, resample, scale
 
 SIZES_MM = (0, 5, 7, 10, 14, 19, 99)
-# Sub-solid nodules are one in ten and the worst outlined: they are shown this much more often.
-SUBSOLID_ODDS = 2.0
+# Sub-solid nodules are one in ten, the worst outlined and the most missed: they are shown this
+# much more often, in cubes and in slabs.
+SUBSOLID_CUBES, SUBSOLID_SLABS = 4.0, 2.0
 BLENDED_SHARE = 0.4
 # Odds of 0, 1, ... nodules in a cube of stage 1: many, as a step costs the same.
 NODULES_A_CUBE = (0.15, 0.2, 0.2, 0.2, 0.15, 0.1)
@@ -31,13 +32,13 @@ def ramp(distance: np.ndarray, width: float) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
-def shown_odds(nodules: list[Nodule], balance: float = 1.0) -> np.ndarray:
+def shown_odds(nodules: list[Nodule], balance: float, subsolid: float) -> np.ndarray:
     """Odds by which nodules are drawn: large ones not rarely (to the share `balance`), sub-solid
     ones more often."""
     bins = np.digitize([n.diameter_mm for n in nodules], SIZES_MM)
     by_size = 1 / np.sqrt(np.bincount(bins)[bins])
     odds = balance * by_size / by_size.sum() + (1 - balance) / len(nodules)
-    odds *= [1.0 if n.labels[SOLID] else SUBSOLID_ODDS for n in nodules]
+    odds *= [1.0 if n.labels[SOLID] else subsolid for n in nodules]
     return odds / odds.sum()
 
 
@@ -146,7 +147,7 @@ class Cubes:
         pairs = [(n, c) for n in kept if (c := Cutout.of(n, (1, 1, 1))) is not None]
         self.cutouts = [c for _, c in pairs]
         self.diameters = [n.diameter_mm for n, _ in pairs]
-        self.odds = shown_odds([n for n, _ in pairs])
+        self.odds = shown_odds([n for n, _ in pairs], 1.0, SUBSOLID_CUBES)
         self.backgrounds, self.shares, self.rng = backgrounds, np.array(shares) / sum(shares), rng
         self.hard: list[list[tuple[float, float, float]]] = [[] for _ in backgrounds]
 
@@ -264,7 +265,7 @@ class Slabs:
     def _prepare(nodules, factor):
         spacing = (SLAB_SPACING_MM[0], SLAB_SPACING_MM[1] * factor, SLAB_SPACING_MM[2] * factor)
         pairs = [(n, c) for n in nodules if (c := Cutout.of(n, spacing)) is not None]
-        return spacing, pairs, shown_odds([n for n, _ in pairs], 0.5)
+        return spacing, pairs, shown_odds([n for n, _ in pairs], 0.5, SUBSOLID_SLABS)
 
     def _window(self, spacing, places=None) -> np.ndarray | None:
         """Four planes of 96 x 96 pixels of background, float32 HU."""

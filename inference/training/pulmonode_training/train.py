@@ -274,9 +274,9 @@ def train_localize(args: argparse.Namespace) -> None:
             run.extra.update(hard=cubes.hard, mined=mined)
             run.save()
     final = finished()
+    torch.save(final.state_dict(), run.out / "localize.pt")
     if args.mining:
         mine(final, cubes, args.device)
-    torch.save(final.cpu().state_dict(), run.out / "localize.pt")
     with open(run.out / "hard.json", "w") as f:
         json.dump({bg.scan.name: hard for bg, hard in zip(cubes.backgrounds, cubes.hard)}, f)
 

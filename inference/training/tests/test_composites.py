@@ -42,13 +42,13 @@ def test_what_overhangs_is_cut():
 
 
 def test_large_nodules_are_shown_more_than_their_share():
-    odds = shown_odds([sphere(6)] * 90 + [sphere(20)] * 10)
+    odds = shown_odds([sphere(6)] * 90 + [sphere(20)] * 10, 1, 1)
     assert odds.sum() == pytest.approx(1) and odds[90:].sum() == pytest.approx(np.sqrt(10) / (np.sqrt(10) + np.sqrt(90)))
-    assert shown_odds([sphere(6)] * 90 + [sphere(20)] * 10, 0)[90:].sum() == pytest.approx(0.1)
+    assert shown_odds([sphere(6)] * 90 + [sphere(20)] * 10, 0, 1)[90:].sum() == pytest.approx(0.1)
 
 
 def test_subsolid_nodules_are_shown_twice_as_often():
-    odds = shown_odds([sphere(6), sphere(6, labels=(1, 1, 0, 1))])
+    odds = shown_odds([sphere(6), sphere(6, labels=(1, 1, 0, 1))], 1, 2)
     assert odds[1] == pytest.approx(2 * odds[0])
 
 
