@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/pulmonode/pulmonode/dimse/dataset"
-	"github.com/pulmonode/pulmonode/inference/models"
-	"github.com/pulmonode/pulmonode/inference/onnx"
 	"github.com/pulmonode/pulmonode/inference/volume"
 )
 
@@ -67,53 +65,6 @@ func (b *bench) ourLoad(threads int) (float64, error) {
 		return 0, err
 	}
 	v.Resample1mm(threads)
-	return time.Since(begin).Seconds(), nil
-}
-
-// cubes are how many of 64x64x64 a run of stage 1 takes here; a whole scan has
-// some hundreds.
-const cubes = 40
-
-// infer times stage 1 on the same cubes and threads from Go and from Python.
-func (b *bench) infer() row {
-	if b.noPython() {
-		return row{Skipped: "onnxruntime for Python is not installed (make bench installs it)"}
-	}
-	model, err := models.Localize()
-	if err != nil {
-		return row{Skipped: err.Error()}
-	}
-	path := filepath.Join(b.dir, "localize.onnx")
-	if err := os.WriteFile(path, model, 0o600); err != nil {
-		return row{Skipped: err.Error()}
-	}
-	threads := runtime.NumCPU()
-	session, err := onnx.Open(model, onnx.Localize, onnx.Options{Library: os.Getenv("PULMONODE_RUNTIME_LIBRARY"), Provider: "cpu", Threads: threads})
-	if err != nil {
-		return row{Skipped: err.Error()}
-	}
-	defer session.Close()
-	return b.inTurn(row{Peer: "onnxruntime for Python", Unit: "s", Command: fmt.Sprintf("stage 1 on %d cubes of 64x64x64, one at a time, %d threads", cubes, threads)}, false,
-		func() (float64, error) { return b.ourCubes(session) },
-		func() (float64, error) { return b.peer("infer.py", path, fmt.Sprint(cubes), fmt.Sprint(threads)) })
-}
-
-func (b *bench) ourCubes(session *onnx.Session) (float64, error) {
-	const voxels = 64 * 64 * 64
-	in, out := make([]float32, voxels), make([]float32, voxels)
-	for i := range in {
-		in[i] = float32(i) / (voxels - 1)
-	}
-	run := func() error { return session.Run(b.ctx, 1, []int64{1, 64, 64, 64}, in, out) }
-	if err := run(); err != nil {
-		return 0, err
-	}
-	begin := time.Now()
-	for range cubes {
-		if err := run(); err != nil {
-			return 0, err
-		}
-	}
 	return time.Since(begin).Seconds(), nil
 }
 

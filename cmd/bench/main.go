@@ -46,6 +46,7 @@ type bench struct {
 	dir    string // temporary
 	slices int
 	runs   int
+	calls  int    // of a network, a run
 	series string // the phantom that rows share
 }
 
@@ -56,6 +57,7 @@ func main() {
 	flag.StringVar(&b.binary, "pulmonode", "bin/pulmonode", "the built command")
 	flag.IntVar(&b.slices, "slices", 300, "slices of the CT series")
 	flag.IntVar(&b.runs, "runs", 5, "runs of each side")
+	flag.IntVar(&b.calls, "calls", 40, "calls of a network in a run of infer-cpu; a whole scan has some hundreds")
 	port := flag.String("plain", "", "only receive on this port into the folder named last, without fsync; a row starts it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -92,7 +94,7 @@ func (b *bench) run(only, out string) error {
 		{"send", b.send},
 		{"documents", one(b.documents)},
 		{"load", one(b.load)},
-		{"infer-cpu", one(b.infer)},
+		{"infer-cpu", b.infer},
 		{"pipeline-cpu", one(b.pipeline)},
 	}
 	warnIfBusy()

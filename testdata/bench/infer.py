@@ -1,6 +1,8 @@
-"""Prints the seconds that onnxruntime for Python takes to run stage 1 on cubes.
+"""Prints the seconds that onnxruntime for Python takes to run a model.
 
-    python infer.py MODEL CUBES THREADS
+    python infer.py MODEL INPUT SHAPE CALLS THREADS
+
+INPUT holds float32 values of SHAPE ("1,1,64,64,64"), little-endian.
 """
 import sys
 import time
@@ -8,12 +10,13 @@ import time
 import numpy as np
 import onnxruntime
 
+model, values, shape, calls, threads = sys.argv[1:]
 options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = int(sys.argv[3])
-session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
-cube = np.linspace(0, 1, 64**3, dtype=np.float32).reshape(1, 1, 64, 64, 64)
-session.run(None, {"cube": cube})
+options.intra_op_num_threads = int(threads)
+session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+feed = {session.get_inputs()[0].name: np.fromfile(values, "<f4").reshape([int(n) for n in shape.split(",")])}
+session.run(None, feed)
 begin = time.perf_counter()
-for _ in range(int(sys.argv[2])):
-    session.run(None, {"cube": cube})
+for _ in range(int(calls)):
+    session.run(None, feed)
 print(time.perf_counter() - begin)
