@@ -8,7 +8,9 @@ without them it does not load. Each gets a stand-in whose functions say that the
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from pathlib import Path
@@ -28,6 +30,8 @@ def main() -> None:
     torch = Path(sysconfig.get_path("platlib")) / "torch"
     if not (torch / "lib" / "libtorch_cuda.so").exists():
         return  # a torch without CUDA
+    if missing := [tool for tool in ("cc", "nm", "readelf") if not shutil.which(tool)]:
+        sys.exit(f"not installed: {', '.join(missing)} (sudo apt-get install gcc binutils), or install all of CUDA: make CUDA=1 ...")
     files = [str(f) for f in sorted([*torch.glob("lib/*.so*"), *torch.glob("*.so")])]
 
     def read(*words: str) -> str:

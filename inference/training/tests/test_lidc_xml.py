@@ -25,7 +25,7 @@ def write_slice(path, k: int, modality: str = "CT") -> None:
     d.file_meta.MediaStorageSOPInstanceUID = d.SOPInstanceUID
     d.Modality, d.PatientID = modality, "LIDC-IDRI-9999"
     if modality == "CT":
-        d.ImagePositionPatient = [-50, -60, -100 + 2.5 * k]
+        d.ImagePositionPatient, d.ImageOrientationPatient = [-50, -60, -100 + 2.5 * k], [1, 0, 0, 0, 1, 0]
     d.PixelSpacing, d.RescaleSlope, d.RescaleIntercept = [5, 5], 1, -1000
     d.Rows, d.Columns, d.SamplesPerPixel, d.PhotometricInterpretation = ROWS, COLUMNS, 1, "MONOCHROME2"
     d.BitsAllocated = d.BitsStored = 16
