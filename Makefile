@@ -202,8 +202,11 @@ $(PHANTOMS): | build
 	@bin/pulmonode phantom --nodules 0 --seed $(@F) --out $(RUNS)/part-$(@F) $(PHANTOM)
 	@mv $(RUNS)/part-$(@F) $@
 
+# Fold 0 stays out of stage 1: what is measured on whole scans is measured of the file that ships.
 $(RUNS)/localize/hard.json: | nodules-given $(VENV)/done $(PHANTOMS) $(NODULES)/nodules.npz
-	$(LEARN).train localize $(GIVE) --out $(@D) $(OPTIONS)
+	$(LEARN).train localize $(GIVE) --fold 0 --out $(RUNS)/localize-first $(OPTIONS)
+	$(LEARN).train localize $(GIVE) --fold 0 --start $(RUNS)/localize-first/localize.pt --hard $(RUNS)/localize-first/hard.json \
+		--no-mining --rate 1e-3 --steps 1500 --out $(@D) $(OPTIONS)
 
 # A fold that is done is not done again. Each model of a fold is calibrated on the others.
 $(RUNS)/calibration.json: $(HARD) | runtime nodules-given
