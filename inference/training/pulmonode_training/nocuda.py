@@ -15,7 +15,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-LIBRARY = re.compile(r"\[(lib(?:cu|nccl|nvrtc|nvshmem)[^\]]*)\]")
+LIBRARY = re.compile(r"lib(?:cu|nccl|nvrtc|nvshmem)[^\]]*")
 FUNCTION = re.compile(r"(__)?(cu|nccl|nvrtc|nvshmem)")
 NO_DEVICE = 100  # cudaErrorNoDevice
 
@@ -32,12 +32,13 @@ def main() -> None:
         return  # a torch without CUDA
     if missing := [tool for tool in ("cc", "nm", "readelf") if not shutil.which(tool)]:
         sys.exit(f"not installed: {', '.join(missing)} (sudo apt-get install gcc binutils), or install all of CUDA: make CUDA=1 ...")
-    files = [str(f) for f in sorted([*torch.glob("lib/*.so*"), *torch.glob("*.so")])]
+    # An earlier call's stand-ins are not torch's own.
+    files = [str(f) for f in sorted([*torch.glob("lib/*.so*"), *torch.glob("*.so")]) if not LIBRARY.match(f.name)]
 
     def read(*words: str) -> str:
         return subprocess.run([*words, *files], capture_output=True, text=True, check=True).stdout
 
-    libraries = set(LIBRARY.findall(read("readelf", "-dW")))
+    libraries = set(re.findall(rf"\[({LIBRARY.pattern})\]", read("readelf", "-dW")))
     symbols = read("nm", "-D")
     own = set(re.findall(r" [TWVDB] (\w+)", symbols))
     wanted = {(name, version) for name, version in re.findall(r" U (\w+)(?:@+(\S+))?", symbols)
