@@ -1,5 +1,6 @@
 """What is exported is what was trained."""
 import json
+import re
 
 import numpy as np
 import onnx
@@ -175,5 +176,4 @@ def test_files_carry_the_contract_and_no_trace_of_the_machine(localize, single, 
         for tensor in model.graph.initializer:
             tensor.ClearField("raw_data")
         content = model.SerializeToString()
-        for trace in (b"/pulmonode_training", b".py", b"/tmp", b"/root", b"/home", b"site-packages"):
-            assert trace not in content, trace
+        assert not re.search(rb"\.py\b|site-packages|pulmonode_training|/(tmp|root|home)\b", content)
