@@ -66,8 +66,17 @@ type Metadata struct {
 	Calibration map[string]Platt   // per logit output
 }
 
-// Platt maps a logit to a calibrated probability: sigmoid(A*logit + B).
-type Platt struct{ A, B float64 }
+// Platt maps a logit to a calibrated probability: sigmoid(A*logit + B), plus,
+// where the model's metadata has them, what the outlined nodule as a whole adds,
+// of which a slab shows a part only: Size per ln of its diameter in mm, and
+// Density per 100 HU of its mean.
+type Platt struct{ A, B, Size, Density float64 }
+
+// Of returns the map for a nodule of a diameter (that of a sphere of its volume)
+// and mean density.
+func (p Platt) Of(diameterMM, meanHU float64) Platt {
+	return Platt{A: p.A, B: p.B + p.Size*math.Log(diameterMM) + p.Density*meanHU/100}
+}
 
 // Probability returns the calibrated probability of a logit.
 func (p Platt) Probability(logit float64) float64 {
@@ -178,10 +187,12 @@ func (g *Graph) Check(role Role) (*Metadata, error) {
 				switch {
 				case !ok:
 					fault("metadata pulmonode.calibration lacks %q", name)
-				case len(p) != 2 || !finite(p[0]) || !finite(p[1]) || p[0] <= 0:
-					fault("the calibration of %q is %v; it must be [a, b] with a above 0", name, p)
+				case len(p) == 2 && p[0] > 0 && finite(p...):
+					m.Calibration[name] = Platt{A: p[0], B: p[1]}
+				case len(p) == 4 && p[0] > 0 && finite(p...) && name != "nodule":
+					m.Calibration[name] = Platt{p[0], p[1], p[2], p[3]}
 				default:
-					m.Calibration[name] = Platt{p[0], p[1]}
+					fault("the calibration of %q is %v; it must be [a, b] with a above 0, or of a characteristic [a, b, size, density]", name, p)
 				}
 			}
 		}
@@ -223,7 +234,9 @@ func checkValue(kind string, want Value, have []Value, fault func(string, ...any
 	}
 }
 
-func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+func finite(values ...float64) bool {
+	return !slices.ContainsFunc(values, func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) })
+}
 
 // short keeps a hostile metadata value from filling an error message.
 func short(s string) string {

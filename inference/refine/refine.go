@@ -13,7 +13,8 @@
 // network has seen most nodules. Logits of the slabs are averaged with the area of
 // the contour in each slab as weight: a slab that shows a sliver of the nodule
 // says little of it, and the maximum would let one chance slab decide. They are
-// calibrated after that, with the model's own coefficients.
+// calibrated after that, with the model's own coefficients, of which some may
+// weigh the size and density of the contour as a whole.
 //
 // Candidates are looked at together, in an order and in batches that do not
 // depend on the number of workers: the same input gives the same bits.
@@ -78,7 +79,8 @@ type Nodule struct {
 	Characteristics [4]result.Characteristic // in the order of result.Characteristics
 	CutOff          bool                     // it goes on beyond what the second scale shows
 
-	p []float32 // probability of the mask's voxels, same layout as its bits
+	logits [4]float64 // of the characteristics, the mean of the slabs'
+	p      []float32  // probability of the mask's voxels, same layout as its bits
 }
 
 const (
@@ -142,7 +144,11 @@ func Find(ctx context.Context, ct *CT, net Network, candidates []Candidate, o Op
 			found = append(found, n)
 		}
 	}
-	return r.distinct(found), nil
+	found = r.distinct(found)
+	for i := range found {
+		r.rate(&found[i])
+	}
+	return found, nil
 }
 
 // firstLooks sees every candidate from the centre that stage 1 gave.
@@ -443,10 +449,22 @@ func (r *refiner) judge(l *look, p *part) Nodule {
 	}
 	m := r.o.Model
 	n := Nodule{Probability: m.Calibration["nodule"].Probability(nodule / weight)}
-	for i, name := range result.Characteristics {
-		n.Characteristics[i] = Label(name, m.Calibration[name].Probability(traits[i]/weight), m.Thresholds[name])
+	for i := range traits {
+		n.logits[i] = traits[i] / weight
 	}
 	return n
+}
+
+// rate gives a drawn nodule its characteristics: what the slabs said of it,
+// calibrated with the size and density of the contour as a whole.
+func (r *refiner) rate(n *Nodule) {
+	ct := r.ct
+	m := Measure(ct.Grid, &n.Mask, func(x, y, z int) int16 { return ct.HU[(z*ct.NY+y)*ct.NX+x] })
+	diameter := math.Cbrt(6 * m.VolumeMM3 / math.Pi)
+	for i, name := range result.Characteristics {
+		calibrated := r.o.Model.Calibration[name].Of(diameter, m.MeanHU)
+		n.Characteristics[i] = Label(name, calibrated.Probability(n.logits[i]), r.o.Model.Thresholds[name])
+	}
 }
 
 // Label names a calibrated probability. The bands of malignancy are those of

@@ -6,8 +6,8 @@ scores.csv is that of `make crossvalidate` with maps that change nothing. Each f
 gets maps fitted to the other folds, so that the tables of the second look are honest; the file
 gets those of all folds, for the model that is trained on everything.
 
-The thresholds are 0.5 but for malignancy, where a nodule called harmless costs more than one
-looked at again: there it is the highest at which sensitivity on the other folds is 0.9.
+The thresholds are 0.5 but for malignancy, the rarer label: there it is the one at which the worse
+of sensitivity and specificity is best.
 """
 from __future__ import annotations
 
@@ -22,38 +22,54 @@ from sklearn.linear_model import LogisticRegression
 
 from .networks import CHARACTERISTICS
 
-SENSITIVITY = 0.9
-
 
 def logit(p: np.ndarray) -> np.ndarray:
     p = np.clip(p, 1e-7, 1 - 1e-7)
     return np.log(p / (1 - p))
 
 
-def platt(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """a, b of p = sigmoid(a*logit + b); a is kept positive, so that ranks stay."""
-    fit = LogisticRegression(C=1.0).fit(logits[:, None], labels)
-    return max(float(fit.coef_[0, 0]), 0.05), float(fit.intercept_[0])
+def fit(logits: np.ndarray, diameters_mm: np.ndarray, mean_hu: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
+    """a, b, size, density of p = sigmoid(a*logit + b + size*ln(diameter) + density*HU/100).
+
+    A slab shows four millimetres of a nodule: what the outline as a whole says of its size and
+    density is added here. a is kept positive."""
+    x = np.stack((logits, np.log(diameters_mm), mean_hu / 100), 1)
+    found = LogisticRegression(C=1.0, max_iter=1000).fit(x, labels)
+    a, size, density = found.coef_[0].tolist()
+    return max(a, 0.05), float(found.intercept_[0]), size, density
 
 
-def maps(rows: list[dict]) -> tuple[dict[str, tuple[float, float]], float]:
-    """Platt maps of the four characteristics, and the threshold of malignancy.
+def probability(fitted: tuple[float, ...], logits: np.ndarray, diameters_mm: np.ndarray, mean_hu: np.ndarray) -> np.ndarray:
+    a, b, size, density = fitted
+    return 1 / (1 + np.exp(-(a * logits + b + size * np.log(diameters_mm) + density * mean_hu / 100)))
+
+
+def balanced(p: np.ndarray, labels: np.ndarray) -> float:
+    """The threshold at which the worse of sensitivity and specificity is best."""
+    at = np.unique(p)
+    worse = [min((p[labels == 1] >= t).mean(), (p[labels == 0] < t).mean()) for t in at]
+    return float(at[int(np.argmax(worse))])
+
+
+def maps(rows: list[dict]) -> tuple[dict[str, tuple[float, ...]], float]:
+    """Maps of the four characteristics, and the threshold of malignancy.
 
     The nodule output keeps its own logit: crops hold nodules only, whose share says nothing."""
     out = {}
+    rows = [r for r in rows if r["predicted_diameter_mm"]]  # the others have no outline
+    diameter, hu = (np.array([float(r[k]) for r in rows]) for k in ("predicted_diameter_mm", "predicted_mean_hu"))
     for name in CHARACTERISTICS:
         z = logit(np.array([float(r[name]) for r in rows]))
         y = np.array([int(r[f"{name}_label"]) for r in rows])
         if len(set(y)) < 2:
             raise ValueError(f"{name}: {len(y)} nodules, all with label {'01'[y[0]] if len(y) else '?'}; calibration needs both, so give more nodules or fewer folds")
-        out[name] = platt(z, y)
+        out[name] = fit(z, diameter, hu, y)
         if name == "malignancy":
-            p = 1 / (1 + np.exp(-(out[name][0] * z[y == 1] + out[name][1])))
-            threshold = float(np.quantile(p, 1 - SENSITIVITY))
+            threshold = balanced(probability(out[name], z, diameter, hu), y)
     return out, round(threshold, 3)
 
 
-def rewrite(path: Path, fitted: dict[str, tuple[float, float]], threshold: float) -> None:
+def rewrite(path: Path, fitted: dict[str, tuple[float, ...]], threshold: float) -> None:
     """Puts maps and threshold into a refine.onnx; what it holds of others stays."""
     model = onnx.load(path)
     properties = {p.key: p.value for p in model.metadata_props}

@@ -21,7 +21,7 @@ from .preprocess import SLAB_SPACING_MM
 
 CITATION = "LIDC-IDRI (Armato et al., Med Phys 2011, doi 10.1118/1.3528204)"
 TRAINED_ON = {
-    "localize": f"{CITATION}: outlined nodules, blended into the right lungs of LIDC-IDRI-0001 and LIDC-IDRI-0002",
+    "localize": f"{CITATION}: outlined nodules without fold 0 of five, blended into the right lungs of LIDC-IDRI-0001 and LIDC-IDRI-0002",
     "refine": f"{CITATION}: outlined nodules, five networks, each without one fifth of the patients",
 }
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--calibration", required=True, help="file that calibrate wrote")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="small", help="that they were trained with")
     parser.add_argument("--candidate", type=float, default=0.1, help="stage 1: candidates lie above this probability")
-    parser.add_argument("--nodule", type=float, default=0.1, help="stage 2: nodules lie above this calibrated probability")
+    parser.add_argument("--nodule", type=float, default=0.8, help="stage 2: nodules lie above this calibrated probability")
     parser.add_argument("--smallest-mm", type=float, default=4, help="diameter of the smallest nodules that both stages were evaluated for")
     parser.add_argument("--version", required=True)
     parser.add_argument("--out", required=True)

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from pulmonode_training import calibrate
-from pulmonode_training.calibrate import SENSITIVITY, logit, maps, rewrite
+from pulmonode_training.calibrate import balanced, logit, maps, probability, rewrite
 from pulmonode_training.export import metadata
 from pulmonode_training.networks import CHARACTERISTICS
 
@@ -16,12 +16,13 @@ THRESHOLDS = {"mask": 0.5, "nodule": 0.1, **{c: 0.5 for c in CHARACTERISTICS}}
 UNCHANGED = {t: (1.0, 0.0) for t in (*CHARACTERISTICS, "nodule")}
 
 
-def said(n: int, a: float = 2.0, b: float = 1.0, seed: int = 0) -> list[dict]:
-    """Rows of scores.csv in which the truth of a logit z is sigmoid(a*z + b)."""
+def said(n: int, a: float = 2.0, b: float = 1.0, size: float = 0.0, density: float = 0.0, seed: int = 0) -> list[dict]:
+    """Rows of scores.csv in which the truth of a logit z is sigmoid(a*z + b + size*ln(d) + density*HU/100)."""
     rng = np.random.default_rng(seed)
-    z = rng.normal(0, 2, (n, 4))
-    y = rng.random((n, 4)) < 1 / (1 + np.exp(-(a * z + b)))
-    return [{"fold": str(i % 2), **{c: str(1 / (1 + np.exp(-z[i, k]))) for k, c in enumerate(CHARACTERISTICS)},
+    z, d, hu = rng.normal(0, 2, (n, 4)), rng.uniform(4, 30, n), rng.uniform(-700, 100, n)
+    y = rng.random((n, 4)) < probability((a, b, size, density), z, d[:, None], hu[:, None])
+    return [{"fold": str(i % 2), "predicted_diameter_mm": str(d[i]), "predicted_mean_hu": str(hu[i]),
+             **{c: str(1 / (1 + np.exp(-z[i, k]))) for k, c in enumerate(CHARACTERISTICS)},
              **{f"{c}_label": str(int(y[i, k])) for k, c in enumerate(CHARACTERISTICS)}} for i in range(n)]
 
 
@@ -42,23 +43,29 @@ def test_the_logit_is_finite_at_both_ends():
 
 
 def test_maps_find_what_was_put_in():
-    fitted, _ = maps(said(4000))
+    fitted, _ = maps(said(8000, size=1.0, density=-0.5, b=-2))
     assert set(fitted) == set(CHARACTERISTICS)
-    for a, b in fitted.values():
-        assert a == pytest.approx(2, abs=0.2) and b == pytest.approx(1, abs=0.2)
+    for found in fitted.values():
+        assert found == pytest.approx((2, -2, 1, -0.5), abs=0.4)
 
 
-def test_ranks_stay_even_where_a_model_is_wrong():
+def test_a_nodule_without_an_outline_is_left_out():
+    rows = said(400)
+    nothing = {**rows[0], "predicted_diameter_mm": "", "predicted_mean_hu": ""}
+    assert maps([*rows, nothing]) == maps(rows)
+
+
+def test_a_model_that_is_wrong_is_not_turned_round():
     fitted, _ = maps(said(400, a=-2))
-    assert all(a == 0.05 for a, _ in fitted.values())
+    assert all(found[0] == 0.05 for found in fitted.values())
 
 
-def test_the_threshold_finds_nine_of_ten_malignant_nodules():
+def test_the_threshold_favours_neither_kind_of_error():
     rows = said(1000)
-    fitted, threshold = maps(rows)
-    a, b = fitted["malignancy"]
-    p = np.array([1 / (1 + np.exp(-(a * logit(float(r["malignancy"])) + b))) for r in rows if r["malignancy_label"] == "1"])
-    assert (p >= threshold).mean() == pytest.approx(SENSITIVITY, abs=0.01)
+    _, threshold = maps(rows)
+    assert 0 < threshold < 1
+    p, label = np.array([0.1, 0.2, 0.3, 0.4, 0.6]), np.array([0, 0, 1, 0, 1])
+    assert balanced(p, label) == 0.3  # sensitivity 1, specificity 2/3; at 0.6 they are 1/2 and 1
 
 
 def test_a_label_that_all_nodules_share_is_named():
@@ -71,9 +78,9 @@ def test_a_file_gets_maps_and_keeps_the_rest(tmp_path):
     path = tmp_path / "refine.onnx"
     refine_file(path)
     before, graph = properties(path), onnx.load(path).graph
-    rewrite(path, {"malignancy": (2.0, -1.0)}, 0.3)
+    rewrite(path, {"malignancy": (2.0, -1.0, 0.5, 0.1)}, 0.3)
     after = properties(path)
-    assert json.loads(after.pop("calibration")) == {**{t: [1, 0] for t in UNCHANGED}, "malignancy": [2, -1]}
+    assert json.loads(after.pop("calibration")) == {**{t: [1, 0] for t in UNCHANGED}, "malignancy": [2, -1, 0.5, 0.1]}
     assert json.loads(after.pop("thresholds")) == {**THRESHOLDS, "malignancy": 0.3}
     assert after == {k: v for k, v in before.items() if k not in ("calibration", "thresholds")}
     assert onnx.load(path).graph == graph
