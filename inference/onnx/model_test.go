@@ -1,6 +1,7 @@
 package onnx_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -43,6 +44,24 @@ func TestTheSmallestNoduleIsKnownWhereTheModelSaysIt(t *testing.T) {
 	}
 }
 
+func TestCalibrationMayWeighSizeAndDensity(t *testing.T) {
+	g, err := onnx.Parse(onnxtest.Refiner(map[string]string{"calibration": `{"nodule":[1,0],"malignancy":[2,-1,0.5,-0.25],"margin":[1,0],"texture":[1,0],"calcification":[1,0]}`}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := g.Check(onnx.Refine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// ln 10 mm weighs 0.5, -400 HU weigh four times -0.25.
+	if got, want := m.Calibration["malignancy"].Of(10, -400), (onnx.Platt{A: 2, B: -1 + 0.5*math.Ln10 + 1}); got.A != want.A || math.Abs(got.B-want.B) > 1e-12 {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got := m.Calibration["margin"].Of(10, -400); got != (onnx.Platt{A: 1}) {
+		t.Errorf("without weights size and density change it to %+v", got)
+	}
+}
+
 func TestAModelThatDoesNotFitIsRefusedWithASentence(t *testing.T) {
 	with := func(key, value string) map[string]string { return map[string]string{key: value} }
 	for name, c := range map[string]struct {
@@ -62,6 +81,8 @@ func TestAModelThatDoesNotFitIsRefusedWithASentence(t *testing.T) {
 		"threshold out of range":     {onnxtest.Localizer(with("thresholds", `{"candidate":1.5}`)), onnx.Localize, "between 0 and 1"},
 		"without calibration":        {onnxtest.Refiner(with("calibration", "")), onnx.Refine, "pulmonode.calibration is missing"},
 		"calibration upside down":    {onnxtest.Refiner(with("calibration", `{"nodule":[-1,0]}`)), onnx.Refine, "a above 0"},
+		"three numbers":              {onnxtest.Refiner(with("calibration", `{"nodule":[1,0],"malignancy":[1,0,1],"margin":[1,0],"texture":[1,0],"calcification":[1,0]}`)), onnx.Refine, "[a, b, size, density]"},
+		"a judge by size":            {onnxtest.Refiner(with("calibration", `{"nodule":[1,0,1,1]}`)), onnx.Refine, `calibration of "nodule"`},
 		"a smallest nodule of 0 mm":  {onnxtest.Refiner(with("smallest_mm", "0")), onnx.Refine, "pulmonode.smallest_mm is 0"},
 		"a smallest nodule in words": {onnxtest.Refiner(with("smallest_mm", "small")), onnx.Refine, "pulmonode.smallest_mm is"},
 		"calibration of one output":  {onnxtest.Refiner(with("calibration", `{"nodule":[1,0]}`)), onnx.Refine, `lacks "malignancy"`},

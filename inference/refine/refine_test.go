@@ -374,3 +374,27 @@ func TestPlanesThatCountAreSeenTwice(t *testing.T) {
 		}
 	}
 }
+
+// A slab shows four planes; what the whole contour says joins in the calibration.
+func TestSizeAndDensityOfTheContourJoinTheRating(t *testing.T) {
+	g := grid(120, 120, 50, 0.7, 0.7, 1.25, 0)
+	p := result.Point{-60, -40, -170}
+	ct := scan(g, ellipsoid(p, 5, 5, 5, 0))
+	rated := func(c onnx.Platt) (Nodule, float64) {
+		o := Options{Model: metadata()}
+		o.Model.Calibration["malignancy"] = c
+		n, err := Find(t.Context(), ct, &brightness{}, []Candidate{around(g, p, 4)}, o, nil)
+		if err != nil || len(n) != 1 {
+			t.Fatalf("%d nodules, %v", len(n), err)
+		}
+		v := n[0].Characteristics[0].Probability
+		return n[0], math.Log(v / (1 - v))
+	}
+	n, alone := rated(onnx.Platt{A: 1})
+	m := Measure(g, &n.Mask, func(x, y, z int) int16 { return ct.HU[(z*ct.NY+y)*ct.NX+x] })
+	_, joined := rated(onnx.Platt{A: 1, Size: 0.5, Density: 0.1})
+	want := 0.5*math.Log(math.Cbrt(6*m.VolumeMM3/math.Pi)) + 0.1*m.MeanHU/100
+	if got := joined - alone; math.Abs(got-want) > 1e-9 || want < 0.5 {
+		t.Errorf("the logit rose by %g, want %g", got, want)
+	}
+}
