@@ -51,19 +51,20 @@ func (s *site) verdict() (v verdict) {
 	return v
 }
 
-// untilVerdict asks until the parts are those that the test waits for.
-func (s *site) untilVerdict(parts string) verdict {
+// untilVerdict asks until the parts are those that the test waits for, and say
+// what it waits for: while models are loaded they are not ready for another reason.
+func (s *site) untilVerdict(parts, says string) verdict {
 	s.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	var v verdict
 	for range 2000 {
-		if v = s.verdict(); v.parts == parts {
+		if v = s.verdict(); v.parts == parts && strings.Contains(v.said, says) {
 			return v
 		}
 		<-tick.C
 	}
-	s.t.Fatalf("%q never became all that is not ready: %+v", parts, v)
+	s.t.Fatalf("%q never became all that is not ready, with %q: %+v", parts, says, v)
 	return v
 }
 
@@ -227,18 +228,15 @@ func TestHealthIsRightInEachFault(t *testing.T) {
 			}
 			s.start()
 			if c.parts != "models" {
-				s.untilVerdict("")
+				s.untilVerdict("", "")
 			}
 			mend := c.fault(s)
-			v := s.untilVerdict(c.parts)
+			v := s.untilVerdict(c.parts, c.says)
 			if want := (verdict{alive: true, ready: c.parts == "", receive: c.receive, parts: c.parts, said: v.said}); v != want {
 				t.Errorf("%+v, want %+v", v, want)
 			}
-			if !strings.Contains(v.said, c.says) {
-				t.Errorf("it says %q, want %q", v.said, c.says)
-			}
 			mend()
-			if v := s.untilVerdict(""); !v.alive || !v.ready || !v.receive {
+			if v := s.untilVerdict("", ""); !v.alive || !v.ready || !v.receive {
 				t.Errorf("mended: %+v", v)
 			}
 		})
@@ -323,14 +321,14 @@ func (s *site) sendSeries(study string) {
 func TestDrainingIsNotReady(t *testing.T) {
 	s := newSite(t, nil)
 	s.start()
-	s.untilVerdict("")
+	s.untilVerdict("", "")
 	conn, err := s.dial("CT1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.node.Stop() }()
-	v := s.untilVerdict("listener") // the open association keeps the node draining
+	v := s.untilVerdict("listener", "") // the open association keeps the node draining
 	if !v.alive || v.receive || !strings.Contains(v.said, "is stopping") {
 		t.Errorf("draining: %+v", v)
 	}
@@ -346,7 +344,7 @@ func TestDrainingIsNotReady(t *testing.T) {
 func TestWedgedIsNotAlive(t *testing.T) {
 	s := newSite(t, nil)
 	s.start()
-	if v := s.untilVerdict(""); !v.alive {
+	if v := s.untilVerdict("", ""); !v.alive {
 		t.Errorf("just started: %+v", v)
 	}
 	var said string
